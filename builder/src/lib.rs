@@ -1,0 +1,1 @@
+//! From text to image: Dockerfile, graph, solved graph, image.

@@ -1,0 +1,1 @@
+//! A command in a box: the sandbox, and containers on top of it.

@@ -1,0 +1,2 @@
+//! kiln: a daemonless, Nix-style builder of container images.
+fn main() {}

@@ -1,0 +1,23 @@
+//! Things and where they are kept.
+//!
+//! Everything that kiln knows lives in one content-addressed store of plain files:
+//!
+//! ```text
+//!   tar bytes --layer::import--> layer file + objects + Change        (a pulled or loaded layer)
+//!   Tree, Tree --tree::diff--> Change --layer::write--> layer file    (a built layer)
+//!   directory --scan--> Tree                                          (a build context)
+//!   layers --checkout--> directories --snapshot--> root filesystem    (for the sandbox)
+//!   upper directory --capture--> Change                               (what a RUN changed)
+//!   ActionKey --action--> ActionResult                                (what was computed before)
+//!   refs, roots, leases --gc--> what may go
+//! ```
+//!
+//! The store knows no Dockerfile, no registry protocol and no sandbox. It never prints.
+
+pub mod digest;
+pub mod path;
+pub mod tree;
+
+pub use digest::{ActionKey, ChainId, DiffId, Digest, DirectoryId, ImageId, ObjectId, TreeId};
+pub use path::{Name, RelPath};
+pub use tree::{Change, Tree};
