@@ -1,2 +1,3 @@
 //! kiln: a daemonless, Nix-style builder of container images.
+mod format;
 fn main() {}

@@ -1,0 +1,83 @@
+//! Sizes, durations and ages for people, worded as Docker words them.
+
+use std::time::{Duration, SystemTime};
+
+/// `1.23GB`: powers of 1000, at most four significant digits, as `docker images` prints sizes.
+pub(crate) fn size(bytes: u64) -> String {
+    const UNITS: [&str; 7] = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
+    let mut value = bytes as f64;
+    let mut unit = 0;
+    while value >= 1000.0 && unit + 1 < UNITS.len() {
+        value /= 1000.0;
+        unit += 1;
+    }
+    let digits = if value >= 100.0 { 0 } else if value >= 10.0 { 1 } else { 2 };
+    let number = format!("{value:.digits$}");
+    let number = if number.contains('.') { number.trim_end_matches('0').trim_end_matches('.') } else { &number };
+    format!("{number}{}", UNITS[unit])
+}
+
+/// `3 minutes`, `About an hour`: as `docker ps` words how long something has been.
+pub(crate) fn rough(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    let (minutes, hours) = (seconds / 60, (seconds + 1800) / 3600);
+    match () {
+        () if seconds < 1 => "Less than a second".into(),
+        () if seconds == 1 => "1 second".into(),
+        () if seconds < 60 => format!("{seconds} seconds"),
+        () if minutes == 1 => "About a minute".into(),
+        () if minutes < 60 => format!("{minutes} minutes"),
+        () if hours == 1 => "About an hour".into(),
+        () if hours < 48 => format!("{hours} hours"),
+        () if hours < 24 * 14 => format!("{} days", hours / 24),
+        () if hours < 24 * 60 => format!("{} weeks", hours / 24 / 7),
+        () if hours < 24 * 365 * 2 => format!("{} months", hours / 24 / 30),
+        () => format!("{} years", hours / 24 / 365),
+    }
+}
+
+/// How long ago, with `ago`.
+pub(crate) fn ago(time: SystemTime) -> String {
+    format!("{} ago", rough(SystemTime::now().duration_since(time).unwrap_or_default()))
+}
+
+/// `0.4s`, `12.3s`, `3m04s`: how long a step took.
+pub(crate) fn elapsed(duration: Duration) -> String {
+    match duration.as_secs() {
+        seconds if seconds >= 60 => format!("{}m{:02}s", seconds / 60, seconds % 60),
+        _ => format!("{:.1}s", duration.as_secs_f64()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes() {
+        for (bytes, expected) in
+            [(0, "0B"), (999, "999B"), (1000, "1kB"), (1_234, "1.23kB"), (77_860_000, "77.9MB"), (123_456_789, "123MB")]
+        {
+            assert_eq!(size(bytes), expected);
+        }
+    }
+
+    #[test]
+    fn durations() {
+        for (seconds, expected) in [
+            (0, "Less than a second"),
+            (1, "1 second"),
+            (59, "59 seconds"),
+            (61, "About a minute"),
+            (150, "2 minutes"),
+            (3600, "About an hour"),
+            (7200, "2 hours"),
+            (3 * 86400, "3 days"),
+            (15 * 86400, "2 weeks"),
+        ] {
+            assert_eq!(rough(Duration::from_secs(seconds)), expected);
+        }
+        assert_eq!(elapsed(Duration::from_millis(340)), "0.3s");
+        assert_eq!(elapsed(Duration::from_secs(184)), "3m04s");
+    }
+}

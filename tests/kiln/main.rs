@@ -1,0 +1,3 @@
+//! kiln from the outside: the rules of the house, and whole sessions through the compiled command.
+
+mod house;
