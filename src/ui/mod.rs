@@ -1,0 +1,3 @@
+//! What the user sees while something happens: a live view on a terminal, lines in a pipe, JSON, or nothing.
+
+pub(crate) mod sanitize;
