@@ -14,10 +14,19 @@
 //!
 //! The store knows no Dockerfile, no registry protocol and no sandbox. It never prints.
 
+pub mod blob;
+pub mod boot;
 pub mod digest;
+mod lease;
 pub mod path;
+mod session;
+pub mod store;
 pub mod tree;
 
+pub use blob::BlobWriter;
+pub use boot::BootId;
 pub use digest::{ActionKey, ChainId, DiffId, Digest, DirectoryId, ImageId, ObjectId, TreeId};
 pub use path::{Name, RelPath};
+pub use session::{Temporary, TemporaryFile};
+pub use store::{Area, OpenError, Placed, Presence, Store, StoreError};
 pub use tree::{Change, Tree};

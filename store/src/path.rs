@@ -214,7 +214,11 @@ pub fn display(bytes: &[u8]) -> impl fmt::Display + '_ {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             for chunk in self.0.utf8_chunks() {
                 for character in chunk.valid().chars() {
-                    if character.is_control() { write!(f, "{}", character.escape_default())? } else { write!(f, "{character}")? }
+                    if character.is_control() {
+                        write!(f, "{}", character.escape_default())?
+                    } else {
+                        write!(f, "{character}")?
+                    }
                 }
                 for byte in chunk.invalid() {
                     write!(f, "\\x{byte:02x}")?;

@@ -1,0 +1,544 @@
+//! The store itself: one directory of plain files that every kiln process shares.
+//!
+//! What is visible is whole: a file is written in `tmp/` and renamed into its place, after
+//! everything that it names. Nothing is locked while work is done.
+//!
+//! What is visible is not yet durable: [`Store::sync`] makes it so, once for all that was written
+//! since the last time, and then *seals* it (mode 0400 instead of 0600). An unsealed file that
+//! this process did not write may have lost its bytes in a power cut and is [`Presence::Unproven`].
+//!
+//! This module knows where things lie, not what they mean.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::boot::BootId;
+use crate::session::{self, Session, Temporary, TemporaryFile};
+
+/// The version of the layout that this kiln reads and writes.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// Something went wrong with a file of the store, or with what it holds.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The operating system refused.
+    #[error("cannot {doing} {}", path.display())]
+    Io {
+        /// What was being done, as a verb: `read`, `rename`.
+        doing: &'static str,
+        /// To what.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// A file of the store does not hold what its name promises.
+    #[error("{} is damaged: {reason}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Bytes that came from elsewhere are not those that were announced.
+    #[error("expected {expected}, but the bytes are {actual}")]
+    Mismatch {
+        /// The digest that was announced.
+        expected: crate::Digest,
+        /// The digest of what came.
+        actual: crate::Digest,
+    },
+    /// A blob that came from elsewhere has another size than announced.
+    #[error("expected {expected_bytes} bytes, but {actual_bytes} came")]
+    WrongSize {
+        /// The size that was announced.
+        expected_bytes: u64,
+        /// The size of what came.
+        actual_bytes: u64,
+    },
+    /// A blob is larger than whoever reads it into memory allows.
+    #[error("blob {digest} has {size_bytes} bytes, more than the {limit_bytes} allowed here")]
+    TooLarge {
+        /// Which blob.
+        digest: crate::Digest,
+        /// How large it is.
+        size_bytes: u64,
+        /// How large it may be.
+        limit_bytes: u64,
+    },
+}
+
+impl StoreError {
+    /// Turns an IO error into one that says what was being done to which path; for `map_err`.
+    pub fn io(doing: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { doing, path, source }
+    }
+
+    /// Whether the disk is full or a quota is used up.
+    pub fn is_no_space(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
+    }
+}
+
+/// Why a directory cannot be opened as a store.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// A newer kiln wrote it.
+    #[error("the store {} has format {found}, this kiln reads up to {FORMAT_VERSION}", path.display())]
+    Newer {
+        /// The store.
+        path: PathBuf,
+        /// Its format version.
+        found: u32,
+    },
+    /// The directory holds something else.
+    #[error("{} is neither a kiln store nor empty", path.display())]
+    NotAStore {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// It cannot be read or made.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// The parts of a store, each a directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Area {
+    /// Contents of large files, by [`ObjectId`](crate::ObjectId).
+    Objects,
+    /// Layer files and what stands beside them, by [`DiffId`](crate::DiffId).
+    Layers,
+    /// Layers as directories that overlayfs stacks; derived.
+    Checkouts,
+    /// Configs, manifests and compressed layers as registries have them, by [`Digest`](crate::Digest).
+    Blobs,
+    /// Action records, by [`ActionKey`](crate::ActionKey).
+    Actions,
+    /// One record an image that the store has, by [`ImageId`](crate::ImageId).
+    Images,
+    /// Tags.
+    Refs,
+    /// Pins of things that live as long as their owner: containers, the user's pins.
+    Roots,
+    /// Flocked files of the processes that use the store now.
+    Leases,
+    /// History: a record a build, and the logs of its steps.
+    Builds,
+    /// Lock files of steps that are being worked on.
+    Locks,
+    /// What scans of build contexts remember.
+    Scans,
+    /// Directories that steps keep between runs.
+    CacheMounts,
+    /// Named volumes.
+    Volumes,
+    /// Containers.
+    Containers,
+    /// Work in progress.
+    Temporary,
+}
+
+impl Area {
+    /// All of them.
+    pub const ALL: [Self; 16] = [
+        Self::Objects,
+        Self::Layers,
+        Self::Checkouts,
+        Self::Blobs,
+        Self::Actions,
+        Self::Images,
+        Self::Refs,
+        Self::Roots,
+        Self::Leases,
+        Self::Builds,
+        Self::Locks,
+        Self::Scans,
+        Self::CacheMounts,
+        Self::Volumes,
+        Self::Containers,
+        Self::Temporary,
+    ];
+
+    /// The directory's name in the store.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Objects => "objects",
+            Self::Layers => "layers",
+            Self::Checkouts => "checkouts",
+            Self::Blobs => "blobs",
+            Self::Actions => "actions",
+            Self::Images => "images",
+            Self::Refs => "refs",
+            Self::Roots => "roots",
+            Self::Leases => "leases",
+            Self::Builds => "builds",
+            Self::Locks => "locks",
+            Self::Scans => "scans",
+            Self::CacheMounts => "cache-mounts",
+            Self::Volumes => "volumes",
+            Self::Containers => "containers",
+            Self::Temporary => "tmp",
+        }
+    }
+}
+
+/// How far a file of the store can be relied on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Presence {
+    /// It is not there.
+    Absent,
+    /// This process wrote it; a sync will seal it.
+    Fresh,
+    /// A sync has covered it: the bytes that were written are the bytes that are there.
+    Sealed,
+    /// Another process wrote it and has not synced, or never will: look at the bytes first.
+    Unproven,
+}
+
+/// A directory of everything that kiln keeps. Clones share one lease and one `tmp/` directory,
+/// which go when the last clone is dropped.
+#[derive(Debug, Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    path: PathBuf,
+    boot: BootId,
+    session: Mutex<Option<Arc<Session>>>,
+    unsealed: Mutex<BTreeSet<PathBuf>>,
+}
+
+impl Store {
+    /// Opens the store at a path and makes it there if nothing is; clears what dead processes left in `tmp/`.
+    pub fn open(path: &Path) -> Result<Self, OpenError> {
+        Self::open_in_boot(path, BootId::current())
+    }
+
+    /// Opens a store as if the machine had been started with that boot id.
+    pub fn open_in_boot(path: &Path, boot: BootId) -> Result<Self, OpenError> {
+        match read_format(path)? {
+            Some(found) if found > FORMAT_VERSION => return Err(OpenError::Newer { path: path.to_owned(), found }),
+            Some(_) => {}
+            None => create(path)?,
+        }
+        let path = path.canonicalize().map_err(StoreError::io("resolve", path))?;
+        session::clear_litter(&path);
+        let inner = Inner { path, boot, session: Mutex::default(), unsealed: Mutex::default() };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Where the store is; absolute.
+    pub fn path(&self) -> &Path {
+        &self.inner.path
+    }
+
+    /// Where a part of the store is; absolute.
+    pub fn dir(&self, area: Area) -> PathBuf {
+        self.inner.path.join(area.name())
+    }
+
+    /// Where the thing of that hexadecimal name lies in an area: `objects/ab/cdef..`.
+    pub fn sharded(&self, area: Area, hex: &str) -> PathBuf {
+        let (shard, rest) = hex.split_at(2);
+        self.dir(area).join(shard).join(rest)
+    }
+
+    /// The running system's identity from one start to the next.
+    pub fn boot(&self) -> BootId {
+        self.inner.boot
+    }
+
+    /// A fresh directory in `tmp/`, removed when dropped.
+    pub fn temporary(&self) -> Result<Temporary, StoreError> {
+        self.session()?.temporary()
+    }
+
+    /// A fresh file in `tmp/`, removed when dropped unless it is [placed](Store::place).
+    pub fn temporary_file(&self) -> Result<TemporaryFile, StoreError> {
+        self.session()?.temporary_file()
+    }
+
+    /// Gives a content-addressed file its place. What is there already and can be relied on stays,
+    /// and is on the lease from then on.
+    pub fn place(&self, file: TemporaryFile, path: &Path) -> Result<(), StoreError> {
+        if self.presence(path)? != Presence::Absent {
+            self.hold([path])?;
+        }
+        match self.presence(path)? {
+            Presence::Fresh | Presence::Sealed => Ok(()),
+            Presence::Absent | Presence::Unproven => self.replace(file, path),
+        }
+    }
+
+    /// Gives a file its place instead of whatever is there.
+    pub fn replace(&self, file: TemporaryFile, path: &Path) -> Result<(), StoreError> {
+        self.note_unsealed(path);
+        file.rename_to(path)
+    }
+
+    /// Gives a directory its place; says whether one was there already, which then stays.
+    pub fn place_directory(&self, directory: Temporary, path: &Path) -> Result<Placed, StoreError> {
+        directory.rename_to(path)
+    }
+
+    /// Writes a small file whole or not at all, in place of whatever is there.
+    pub fn write_file(&self, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+        let mut file = self.temporary_file()?;
+        file.write_all(bytes).map_err(StoreError::io("write", file.path()))?;
+        self.replace(file, path)
+    }
+
+    /// Writes a small file such that it is there, whole, when this returns, even if the power is cut then.
+    pub fn write_file_durably(&self, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+        let mut file = self.temporary_file()?;
+        file.write_all(bytes).map_err(StoreError::io("write", file.path()))?;
+        file.file().set_permissions(sealed()).map_err(StoreError::io("seal", file.path()))?;
+        file.file().sync_all().map_err(StoreError::io("sync", file.path()))?;
+        file.rename_to(path)?;
+        let parent = path.parent().unwrap_or(&self.inner.path);
+        File::open(parent).and_then(|directory| directory.sync_all()).map_err(StoreError::io("sync", parent))
+    }
+
+    /// Reads a small file; `None` if it is not there.
+    pub fn read_file(&self, path: &Path) -> Result<Option<Vec<u8>>, StoreError> {
+        found(fs::read(path)).map_err(StoreError::io("read", path))
+    }
+
+    /// Removes a file; says whether it was there.
+    pub fn remove_file(&self, path: &Path) -> Result<bool, StoreError> {
+        self.unsealed().remove(path);
+        found(fs::remove_file(path)).map(|gone| gone.is_some()).map_err(StoreError::io("remove", path))
+    }
+
+    /// How far the file at a path can be relied on.
+    pub fn presence(&self, path: &Path) -> Result<Presence, StoreError> {
+        let Some(metadata) = found(fs::symlink_metadata(path)).map_err(StoreError::io("examine", path))? else {
+            return Ok(Presence::Absent);
+        };
+        Ok(match metadata.mode() & 0o200 {
+            0 => Presence::Sealed,
+            _ if self.unsealed().contains(path) => Presence::Fresh,
+            _ => Presence::Unproven,
+        })
+    }
+
+    /// Says that an unsealed file was looked at and is whole: the next sync seals it.
+    pub fn note_unsealed(&self, path: &Path) {
+        self.unsealed().insert(path.to_owned());
+    }
+
+    /// Makes everything durable that this process has written so far, and seals it. One sync of the
+    /// file system, however much there is; none if nothing was written.
+    pub fn sync(&self) -> Result<(), StoreError> {
+        if self.unsealed().is_empty() { Ok(()) } else { self.sync_always() }
+    }
+
+    /// Makes durable what any process has written so far.
+    pub(crate) fn sync_always(&self) -> Result<(), StoreError> {
+        let written = std::mem::take(&mut *self.unsealed());
+        let result = self.sync_and_seal(&written);
+        if result.is_err() {
+            self.unsealed().extend(written);
+        }
+        result
+    }
+
+    fn sync_and_seal(&self, written: &BTreeSet<PathBuf>) -> Result<(), StoreError> {
+        let directory = File::open(self.path()).map_err(StoreError::io("open", self.path()))?;
+        rustix::fs::syncfs(&directory).map_err(io::Error::from).map_err(StoreError::io("sync", self.path()))?;
+        if written.is_empty() {
+            return Ok(());
+        }
+        // A sealed thing that nothing names yet is kept from the collector by the lease alone.
+        self.session()?.lease(self.path(), written.iter().map(PathBuf::as_path))?;
+        for path in written {
+            found(fs::set_permissions(path, sealed())).map_err(StoreError::io("seal", path))?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn session(&self) -> Result<Arc<Session>, StoreError> {
+        let mut session = self.inner.session.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(session) = &*session {
+            return Ok(Arc::clone(session));
+        }
+        Ok(Arc::clone(session.insert(Arc::new(Session::start(&self.inner.path)?))))
+    }
+
+    fn unsealed(&self) -> MutexGuard<'_, BTreeSet<PathBuf>> {
+        self.inner.unsealed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What became of a directory that was to be given a place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Placed {
+    /// It has it.
+    Now,
+    /// Another process was faster; this one's directory was removed.
+    Already,
+}
+
+/// Treats "not there" as an answer.
+pub(crate) fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn sealed() -> fs::Permissions {
+    fs::Permissions::from_mode(0o400)
+}
+
+fn read_format(path: &Path) -> Result<Option<u32>, OpenError> {
+    let file = path.join("format");
+    let Some(text) = found(fs::read_to_string(&file)).map_err(StoreError::io("read", &file))? else {
+        return Ok(None);
+    };
+    let version = text.strip_prefix("kiln-store ").and_then(|rest| rest.trim_end().parse().ok());
+    version.map(Some).ok_or_else(|| OpenError::NotAStore { path: path.to_owned() })
+}
+
+/// Makes the directories and, last, the format file. Several processes may do so at once.
+fn create(path: &Path) -> Result<(), OpenError> {
+    make_private(path)?;
+    let entries = fs::read_dir(path).map_err(StoreError::io("list", path))?;
+    let ours = |name: &str| {
+        name.starts_with(".format-")
+            || matches!(name, "format" | "lost+found")
+            || Area::ALL.iter().any(|area| area.name() == name)
+    };
+    if entries.filter_map(Result::ok).any(|entry| !entry.file_name().to_str().is_some_and(ours)) {
+        return Err(OpenError::NotAStore { path: path.to_owned() });
+    }
+    fs::set_permissions(path, fs::Permissions::from_mode(0o700)).map_err(StoreError::io("protect", path))?;
+    for area in Area::ALL {
+        make_private(&path.join(area.name()))?;
+    }
+    let draft = path.join(format!(".format-{}", std::process::id()));
+    let write = || -> io::Result<()> {
+        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
+        writeln!(file, "kiln-store {FORMAT_VERSION}")?;
+        file.sync_all()?;
+        fs::rename(&draft, path.join("format"))
+    };
+    Ok(write().map_err(StoreError::io("write", &draft))?)
+}
+
+fn make_private(path: &Path) -> Result<(), StoreError> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(StoreError::io("make", path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Digest;
+
+    const EARLIER: &str = "00000000000000000000000000000001";
+    const LATER: &str = "00000000000000000000000000000002";
+
+    fn store() -> (tempfile::TempDir, Store) {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(&directory.path().join("store")).unwrap();
+        (directory, store)
+    }
+
+    #[test]
+    fn a_store_is_private_and_opens_again() {
+        let (_directory, store) = store();
+        assert_eq!(fs::metadata(store.path()).unwrap().mode() & 0o777, 0o700);
+        assert_eq!(fs::read_to_string(store.path().join("format")).unwrap(), "kiln-store 1\n");
+        Store::open(store.path()).unwrap();
+    }
+
+    #[test]
+    fn strangers_and_newer_formats_are_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("precious"), "").unwrap();
+        assert!(matches!(Store::open(directory.path()), Err(OpenError::NotAStore { .. })));
+        let (_directory, store) = store();
+        fs::write(store.path().join("format"), "kiln-store 2\n").unwrap();
+        assert!(matches!(Store::open(store.path()), Err(OpenError::Newer { found: 2, .. })));
+    }
+
+    #[test]
+    fn blobs_are_kept_once_and_verified() {
+        let (_directory, store) = store();
+        let digest = store.put_blob(b"hello").unwrap();
+        assert_eq!(store.read_blob(digest, 5).unwrap().unwrap(), b"hello");
+        assert!(matches!(store.read_blob(digest, 4), Err(StoreError::TooLarge { .. })));
+        assert_eq!(store.read_blob(Digest::of(b"absent"), 9).unwrap(), None);
+        let write = |bytes: &[u8]| {
+            let mut writer = store.blob_writer().unwrap();
+            writer.write_all(bytes).unwrap();
+            writer
+        };
+        let announced = Digest::of(b"other");
+        assert!(matches!(write(b"OTHER").finish_as(announced, 5), Err(StoreError::Mismatch { .. })));
+        assert!(matches!(write(b"oth").finish_as(announced, 5), Err(StoreError::WrongSize { .. })));
+        assert!(store.blob(announced).unwrap().is_none());
+        write(b"other").finish_as(announced, 5).unwrap();
+        assert!(store.blob(announced).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_sync_seals_what_was_written() {
+        let (_directory, store) = store();
+        let path = store.blob_path(store.put_blob(b"hello").unwrap());
+        assert_eq!(store.presence(&path).unwrap(), Presence::Fresh);
+        assert_eq!(Store::open(store.path()).unwrap().presence(&path).unwrap(), Presence::Unproven);
+        store.sync().unwrap();
+        assert_eq!(Store::open(store.path()).unwrap().presence(&path).unwrap(), Presence::Sealed);
+    }
+
+    #[test]
+    fn bytes_lost_in_a_power_cut_are_not_served() {
+        let (_directory, store) = store();
+        let before = Store::open_in_boot(store.path(), EARLIER.parse().unwrap()).unwrap();
+        let digest = before.put_blob(b"hello").unwrap();
+        fs::write(before.blob_path(digest), "").unwrap();
+        let after = Store::open_in_boot(store.path(), LATER.parse().unwrap()).unwrap();
+        assert!(after.blob(digest).unwrap().is_none());
+        after.put_blob(b"hello").unwrap();
+        assert_eq!(after.read_blob(digest, 5).unwrap().unwrap(), b"hello");
+    }
+
+    #[test]
+    fn dropping_the_store_leaves_neither_lease_nor_litter() {
+        let (_directory, store) = store();
+        let kept = store.temporary().unwrap();
+        fs::write(kept.path().join("file"), "").unwrap();
+        let path = store.path().to_owned();
+        let entries = |area: Area| fs::read_dir(path.join(area.name())).unwrap().count();
+        assert_eq!((entries(Area::Leases), entries(Area::Temporary)), (1, 1));
+        Store::open(&path).unwrap();
+        assert_eq!((entries(Area::Leases), entries(Area::Temporary)), (1, 1), "the living keep theirs");
+        drop(store);
+        assert_eq!((entries(Area::Leases), entries(Area::Temporary)), (0, 0));
+    }
+
+    #[test]
+    fn the_next_command_clears_after_the_dead() {
+        let (_directory, store) = store();
+        let litter = store.dir(Area::Temporary).join("1-dead-0");
+        let locked_out = litter.join("upper");
+        fs::create_dir_all(locked_out.join("below")).unwrap();
+        fs::set_permissions(&locked_out, fs::Permissions::from_mode(0o000)).unwrap();
+        fs::create_dir_all(litter.join("trash")).unwrap();
+        fs::write(litter.join("trash/objects%ab%cd"), "set aside").unwrap();
+        fs::create_dir(store.dir(Area::Objects).join("ab")).unwrap();
+        fs::write(store.dir(Area::Leases).join("2-dead-0"), "").unwrap();
+        let next = Store::open(store.path()).unwrap();
+        assert!(!litter.exists() && !next.dir(Area::Leases).join("2-dead-0").exists());
+        assert_eq!(fs::read(next.dir(Area::Objects).join("ab/cd")).unwrap(), b"set aside");
+    }
+}
