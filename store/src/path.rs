@@ -32,6 +32,12 @@ impl Name {
         if is_name(&bytes) { Ok(Self(bytes)) } else { Err(PathError::NotAName(bytes)) }
     }
 
+    /// Takes what [`RelPath::components`] gave, which is a name already.
+    pub(crate) fn of_component(component: &[u8]) -> Self {
+        debug_assert!(is_name(component));
+        Self(component.into())
+    }
+
     /// The bytes of the name.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
@@ -110,6 +116,12 @@ impl RelPath {
             }
         }
         Ok(Self(names.join(&b'/').into()))
+    }
+
+    /// Takes components of other paths, joined again.
+    pub(crate) fn of_components(joined: Vec<u8>) -> Self {
+        debug_assert!(Self::new(joined.clone()).is_ok());
+        Self(joined.into())
     }
 
     /// The bytes, without a leading slash.

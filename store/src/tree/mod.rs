@@ -6,13 +6,41 @@
 //! it, so that equal subtrees compare in one step. A [`Change`] turns one tree into another; a
 //! layer holds one. Neither knows where the bytes of its files are, nor that there is a disk.
 
+mod apply;
+mod builder;
 mod change;
+mod change_builder;
+mod diff;
+mod encoding;
+mod lookup;
+#[cfg(test)]
+pub(crate) mod strategy;
+#[cfg(test)]
+mod tests;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+pub use apply::ApplyError;
+pub use builder::TreeBuilder;
 pub use change::{Change, ChangeDirectory, ChangeEntry};
+pub use change_builder::ChangeBuilder;
+pub use diff::diff;
+pub use encoding::DecodeChangeError;
+pub use lookup::{Entries, ResolveError, Resolved};
 
 use crate::{DirectoryId, Name, ObjectId, RelPath, TreeId};
+
+/// The mode of a directory that nobody described (image-spec has no rule; containerd and Docker agree).
+pub const IMPLIED_MODE: u16 = 0o755;
+
+/// The time of a directory that nobody described: the constant that is kiln's clock where no
+/// `SOURCE_DATE_EPOCH` is given, so that it never depends on the day of the unpacking.
+pub const IMPLIED_MTIME: Timestamp = Timestamp::from_secs(315_532_800);
+
+/// How deep a tree may be: what a path of `PATH_MAX` bytes can hold is twice as much, and whoever
+/// recurses over a tree stays within a thread's stack.
+pub const MOST_COMPONENTS: usize = 1024;
 
 /// A point in time as a file system keeps it: seconds since 1970 and nanoseconds after that second.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -32,7 +60,9 @@ impl Timestamp {
 
 /// Extended attributes: names to values, sorted by name.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
-pub struct Xattrs(Option<Box<std::collections::BTreeMap<Box<[u8]>, Box<[u8]>>>>);
+pub struct Xattrs(Option<Box<BTreeMap<Bytes, Bytes>>>);
+
+type Bytes = Box<[u8]>;
 
 impl Xattrs {
     /// The attributes in the order of their names.
@@ -51,9 +81,9 @@ impl Xattrs {
     }
 }
 
-impl FromIterator<(Box<[u8]>, Box<[u8]>)> for Xattrs {
-    fn from_iter<I: IntoIterator<Item = (Box<[u8]>, Box<[u8]>)>>(pairs: I) -> Self {
-        let map: std::collections::BTreeMap<_, _> = pairs.into_iter().collect();
+impl FromIterator<(Bytes, Bytes)> for Xattrs {
+    fn from_iter<I: IntoIterator<Item = (Bytes, Bytes)>>(pairs: I) -> Self {
+        let map: BTreeMap<_, _> = pairs.into_iter().collect();
         Self((!map.is_empty()).then(|| Box::new(map)))
     }
 }
@@ -74,6 +104,11 @@ pub struct Metadata {
 }
 
 impl Metadata {
+    /// What a directory gets that nobody described.
+    pub fn implied() -> Self {
+        Self::root_owned(IMPLIED_MODE, IMPLIED_MTIME)
+    }
+
     /// Owned by root, without extended attributes.
     pub fn root_owned(mode: u16, mtime: Timestamp) -> Self {
         Self { mode, uid: 0, gid: 0, mtime, xattrs: Xattrs::default() }
@@ -166,8 +201,14 @@ impl Directory {
 
     /// The entry of that name.
     pub fn get(&self, name: &[u8]) -> Option<&Entry> {
+        self.find(name).map(|(_, entry)| entry)
+    }
+
+    /// The entry of that name, and the name as the directory holds it.
+    fn find(&self, name: &[u8]) -> Option<(&Name, &Entry)> {
         let at = self.entries.binary_search_by(|(other, _)| other.as_bytes().cmp(name)).ok()?;
-        Some(&self.entries[at].1)
+        let (name, entry) = &self.entries[at];
+        Some((name, entry))
     }
 }
 

@@ -1,0 +1,136 @@
+//! Makes changes entry by entry, in the order of a tar.
+//!
+//! The rules are those of an unpacker that reads a layer from its first entry to its last: what
+//! comes later replaces what came before, a whiteout touches only what was below the layer, and what
+//! stands on top of a name that the layer has taken away does not merge with what was there.
+
+use super::builder::Links;
+use super::{Change, ChangeDirectory, ChangeEntry, HardLinks, Leaf, Metadata, Tree};
+use crate::{Name, RelPath};
+
+/// A change being made.
+#[derive(Debug, Clone, Default)]
+pub struct ChangeBuilder {
+    change: Change,
+    links: Links,
+}
+
+impl ChangeBuilder {
+    /// Starts with a change that changes nothing.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// What has been put so far, hard links aside.
+    pub fn get(&self, path: &RelPath) -> Option<&ChangeEntry> {
+        self.change.get(path)
+    }
+
+    /// Gives the root directory new metadata.
+    pub fn set_root(&mut self, metadata: Metadata) {
+        self.change.root = Some(metadata);
+    }
+
+    /// Puts a leaf in place of whatever is there. Does nothing at the root.
+    pub fn put_leaf(&mut self, path: &RelPath, metadata: Metadata, leaf: Leaf) {
+        if let Some((parent, name)) = self.parent_of(path) {
+            let before = parent.entries.insert(name, ChangeEntry::Leaf(metadata, leaf));
+            self.links.replaced(path, matches!(before, Some(ChangeEntry::Directory { .. })));
+        }
+    }
+
+    /// Puts a directory, which merges with one that is there.
+    pub fn put_directory(&mut self, path: &RelPath, put: Metadata) {
+        let Some((parent, name)) = self.parent_of(path) else {
+            self.change.root = Some(put);
+            return;
+        };
+        if let Some(ChangeEntry::Directory { metadata, .. }) = parent.entries.get_mut(&name) {
+            *metadata = Some(put);
+            return;
+        }
+        let directory = ChangeDirectory { opaque: parent.entries.contains_key(&name), ..ChangeDirectory::default() };
+        parent.entries.insert(name, ChangeEntry::Directory { metadata: Some(put), directory });
+        self.links.replaced(path, false);
+    }
+
+    /// Hides everything that a directory of the tree below holds (an opaque whiteout).
+    pub fn make_opaque(&mut self, path: &RelPath) {
+        self.directory(path).opaque = true;
+    }
+
+    /// Removes a name of the tree below (a whiteout). What this change puts there stays, but no
+    /// longer merges with what was there.
+    pub fn remove(&mut self, path: &RelPath) {
+        let Some((parent, name)) = self.parent_of(path) else { return };
+        match parent.entries.entry(name).or_insert(ChangeEntry::Removed) {
+            ChangeEntry::Removed | ChangeEntry::Leaf(..) => {}
+            ChangeEntry::Directory { metadata, directory } => {
+                metadata.get_or_insert_with(Metadata::implied);
+                directory.opaque = true;
+            }
+        }
+    }
+
+    /// Declares leaves, all put before, to be one file. Replacing one of them later takes it out.
+    pub fn link(&mut self, paths: Vec<RelPath>) {
+        self.links.add(paths);
+    }
+
+    /// Gives every directory above a path that has none yet the metadata that `lower` has for it, so
+    /// that unpackers find the parents of what changes (features, E003).
+    pub fn describe_parents(&mut self, path: &RelPath, lower: &Tree) {
+        let mut at = path.parent();
+        while let Some(parent) = at.filter(|parent| !parent.is_root()) {
+            if let Some(ChangeEntry::Directory { metadata: metadata @ None, .. }) = self.get_mut(&parent) {
+                *metadata = lower.directory_metadata(&parent).cloned();
+            }
+            at = parent.parent();
+        }
+    }
+
+    /// The finished change.
+    pub fn build(self) -> Change {
+        let Self { mut change, links } = self;
+        let is_leaf = |path: &RelPath| matches!(change.get(path), Some(ChangeEntry::Leaf(..)));
+        let groups = links.groups().into_iter().map(|group| group.into_iter().filter(|path| is_leaf(path)).collect());
+        let groups: Vec<_> = groups.collect();
+        change.hard_links = HardLinks::new(groups);
+        change
+    }
+
+    fn get_mut(&mut self, path: &RelPath) -> Option<&mut ChangeEntry> {
+        let (parent, name) = self.parent_of(path)?;
+        parent.entries.get_mut(&name)
+    }
+
+    fn parent_of(&mut self, path: &RelPath) -> Option<(&mut ChangeDirectory, Name)> {
+        let name = path.file_name()?;
+        Some((self.directory(&path.parent()?), name))
+    }
+
+    /// The directory at a path, made if the change says nothing of it, and made afresh if the change
+    /// has something else there.
+    fn directory(&mut self, path: &RelPath) -> &mut ChangeDirectory {
+        let mut directory = &mut self.change.directory;
+        for name in path.components() {
+            if !matches!(directory.entries.get(name), Some(ChangeEntry::Directory { .. })) {
+                let name = Name::of_component(name);
+                let replaces = directory.entries.remove(&name).is_some();
+                directory.entries.insert(name, implied(replaces));
+            }
+            directory = match directory.entries.get_mut(name) {
+                Some(ChangeEntry::Directory { directory, .. }) => directory,
+                _ => unreachable!("made above"),
+            };
+        }
+        directory
+    }
+}
+
+/// A directory that the layer does not describe: it merges with what is below, unless the layer
+/// itself has taken that away.
+fn implied(replaces: bool) -> ChangeEntry {
+    let directory = ChangeDirectory { opaque: replaces, ..ChangeDirectory::default() };
+    ChangeEntry::Directory { metadata: replaces.then(Metadata::implied), directory }
+}
