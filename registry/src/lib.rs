@@ -1,1 +1,47 @@
 //! The other side of the wire: credentials, pull, push.
+//!
+//! ```text
+//!   Reference --resolve--> manifest --pull--> layers of the store, tag last
+//!   image of the store --push--> blobs (HEAD, mount, upload), manifest last
+//!
+//!   pull, push, resolve, login         what is done
+//!      |
+//!   Session                            one repository: authorization, retries, refusals
+//!      |-- Endpoint, token, challenge  one registry: its scheme, its challenge, its tokens
+//!      |-- retry, answer               what may pass, and what a refusal means
+//!      `-- transport                   connections, TLS, one request
+//!   credentials, host                  who one is; where registries are
+//! ```
+//!
+//! The face is blocking, bytes cross as [`std::io::Read`]; async stays in `transport`, `session` and
+//! `token`. Nothing here prints: see [`Event`]. `builder` and `run` do not know this crate.
+
+mod answer;
+mod blob;
+mod challenge;
+mod credentials;
+mod event;
+mod host;
+mod login;
+mod registry;
+mod request;
+mod resolve;
+mod retry;
+mod session;
+mod text;
+mod token;
+mod transport;
+mod upload;
+
+pub use answer::{Cause, Refusal};
+pub use blob::BlobError;
+pub use credentials::{Credential, Credentials, CredentialsError, Erased, Kept, Secret};
+pub use event::{BlobState, Event, Progress};
+pub use host::{Host, HostError};
+pub use login::LoginError;
+pub use registry::{Options, Registry};
+pub use request::RequestError;
+pub use resolve::{RemoteImage, ResolveError};
+pub use retry::Patience;
+pub use transport::{Timeouts, TlsVerify};
+pub use upload::UploadError;

@@ -1,0 +1,283 @@
+//! Bringing a blob to a repository: found there, mounted from another, or sent.
+//!
+//! A blob that is sent goes in one streamed PUT with its length announced. A broken upload is
+//! begun anew, after asking whether the blob has arrived after all; the bytes come from a source
+//! that can be opened again.
+
+use std::io::{self, Read};
+
+use bytes::Bytes;
+use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, LOCATION};
+use reqwest::{Body, Method, Response, Url};
+use store::Digest;
+use tokio::sync::mpsc;
+
+use crate::event::{BlobState, Event};
+use crate::request::{Call, RequestError};
+use crate::retry::Outlook;
+use crate::session::Session;
+use crate::transport::same_origin;
+
+/// Why a blob did not reach its repository.
+#[derive(Debug, thiserror::Error)]
+pub enum UploadError {
+    /// The registry could not be asked, or refused.
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    /// The bytes to send could not be read.
+    #[error("cannot read blob {digest} to send it")]
+    Source {
+        /// Which blob.
+        digest: Digest,
+        /// What failed.
+        source: io::Error,
+    },
+    /// There are fewer or more bytes than the blob should have.
+    #[error("blob {digest} should have {expected_bytes} bytes, but its source has {actual_bytes}")]
+    SourceSize {
+        /// Which blob.
+        digest: Digest,
+        /// How many were announced.
+        expected_bytes: u64,
+        /// How many could be read.
+        actual_bytes: u64,
+    },
+}
+
+/// A blob for a repository.
+pub(crate) struct Upload<'a> {
+    pub(crate) session: &'a Session<'a>,
+    pub(crate) digest: Digest,
+    pub(crate) size_bytes: u64,
+}
+
+/// Opens the bytes of a blob; called once an attempt.
+pub(crate) type Source<'a> = &'a dyn Fn() -> io::Result<Box<dyn Read + 'a>>;
+
+/// What came of the attempt to take a blob over from another repository.
+pub(crate) enum Mount {
+    /// It is there.
+    Done,
+    /// It was not to be had, but the registry opened an upload, which is at this URL.
+    Opened(Url),
+    /// It was not to be had.
+    Refused,
+}
+
+impl Upload<'_> {
+    /// Whether the repository has the blob.
+    pub(crate) fn is_there(&self) -> Result<bool, RequestError> {
+        let doing = format!("look for blob {} in {}", self.digest.short(), self.session.name());
+        let call = Call::new(Method::HEAD, self.session.url(&format!("blobs/{}", self.digest)), doing);
+        // Redirects are followed: some registries keep blobs elsewhere even for a HEAD.
+        Ok(self.session.call(&call, &[200, 404])?.status() == 200)
+    }
+
+    /// Asks the registry to take the blob over from one of its repositories. Every refusal only
+    /// means that it must be sent.
+    pub(crate) fn mount(&self, from: &str) -> Result<Mount, RequestError> {
+        let mut url = self.session.url("blobs/uploads/");
+        url.query_pairs_mut().append_pair("mount", &self.digest.to_string()).append_pair("from", from);
+        let call = Call::new(Method::POST, url, format!("mount blob {} from {from}", self.digest.short()));
+        match self.session.call(&call, &[201, 202]) {
+            Ok(response) if response.status() == 201 => {
+                self.tell(BlobState::Mounted { from: from.to_owned() });
+                Ok(Mount::Done)
+            }
+            Ok(response) => Ok(location(&response, &call).map_or(Mount::Refused, Mount::Opened)),
+            Err(error) if error.status().is_some_and(|status| status < 500 && status != 429) => Ok(Mount::Refused),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Sends the blob, again where a failure may pass.
+    pub(crate) fn send(&self, mut opened: Option<Url>, source: Source<'_>) -> Result<(), UploadError> {
+        let mut failures = 0;
+        let mut refused: Option<HeaderValue> = None;
+        self.tell(BlobState::Uploading);
+        loop {
+            let error = match self.attempt(opened.take(), refused.as_ref(), source) {
+                Ok(()) => break,
+                Err(Attempt::Unauthorized(header, _)) if refused.is_none() => {
+                    refused = Some(header);
+                    continue;
+                }
+                Err(Attempt::Failed(error) | Attempt::Unauthorized(_, error)) => error,
+            };
+            failures += 1;
+            let UploadError::Request(request) = &error else { return Err(error) };
+            let patience = &self.session.registry.options().patience;
+            let Some(wait) = patience.wait(failures, outlook(request, failures)) else { return Err(error) };
+            (self.session.progress)(Event::Retrying { doing: self.doing(), because: error.to_string(), wait });
+            std::thread::sleep(wait);
+            if self.is_there()? {
+                break;
+            }
+        }
+        self.tell(BlobState::Uploaded);
+        Ok(())
+    }
+
+    fn attempt(&self, opened: Option<Url>, refused: Option<&HeaderValue>, source: Source<'_>) -> Result<(), Attempt> {
+        let mut url = match opened {
+            Some(url) => url,
+            None => self.begin()?,
+        };
+        url.query_pairs_mut().append_pair("digest", &self.digest.to_string());
+        let call = Call::new(Method::PUT, url, self.doing());
+        let authorization = self.authorization(&call.url, refused)?;
+        let response = self.stream(&call, authorization.as_ref(), source)?;
+        let net = self.session.registry.net();
+        match (response.status().as_u16(), authorization) {
+            (201 | 204, _) => Ok(()),
+            (401, Some(header)) => {
+                let error = net.wait(self.session.refusal(response, &call));
+                Err(Attempt::Unauthorized(header, error.into()))
+            }
+            _ => Err(net.wait(self.session.refusal(response, &call)).into()),
+        }
+    }
+
+    fn begin(&self) -> Result<Url, RequestError> {
+        let call = Call::new(Method::POST, self.session.url("blobs/uploads/"), self.doing());
+        let response = self.session.call(&call, &[202])?;
+        location(&response, &call).ok_or_else(|| RequestError::Protocol {
+            host: self.session.endpoint.host.to_string(),
+            doing: self.doing(),
+            problem: "does not say where to".to_owned(),
+        })
+    }
+
+    /// An upload may be elsewhere, and then the registry's token has no business there.
+    fn authorization(&self, url: &Url, refused: Option<&HeaderValue>) -> Result<Option<HeaderValue>, RequestError> {
+        if !same_origin(&self.session.endpoint.origin, url) {
+            return Ok(None);
+        }
+        self.session.registry.net().wait(self.session.authorization_other_than(refused, &self.doing()))
+    }
+
+    /// Sends the request and, from this thread, its body.
+    fn stream(
+        &self,
+        call: &Call,
+        authorization: Option<&HeaderValue>,
+        source: Source<'_>,
+    ) -> Result<Response, UploadError> {
+        let endpoint = &self.session.endpoint;
+        let net = self.session.registry.net();
+        let (sender, receiver) = mpsc::channel::<io::Result<Bytes>>(2);
+        let body = futures_util::stream::unfold(receiver, async |mut receiver| {
+            receiver.recv().await.map(|chunk| (chunk, receiver))
+        });
+        let client = endpoint.clients.of(&endpoint.origin, &call.url);
+        let mut request = client
+            .put(call.url.clone())
+            .header(CONTENT_LENGTH, self.size_bytes)
+            .header(CONTENT_TYPE, "application/octet-stream")
+            .body(Body::wrap_stream(body));
+        if let Some(header) = authorization {
+            request = request.header(AUTHORIZATION, header);
+        }
+        let answer = net.spawn(request.send());
+        let fed = self.feed(sender, source);
+        if fed.is_err() {
+            answer.abort();
+        }
+        fed?;
+        let (host, doing, after) = (endpoint.host.to_string(), self.doing(), endpoint.clients.timeouts().commit);
+        let broken = |reason: String| RequestError::Broken { host: host.clone(), doing: doing.clone(), reason };
+        match net.wait(tokio::time::timeout(after, answer)) {
+            Ok(Ok(Ok(response))) => Ok(response),
+            Ok(Ok(Err(error))) => Err(RequestError::from_transport(&host, &doing, &error).into()),
+            Ok(Err(stopped)) => Err(broken(stopped.to_string()).into()),
+            Err(_) => Err(RequestError::Stalled { host, doing, after }.into()),
+        }
+    }
+
+    /// Reads the source and hands it over piece by piece. That nobody takes a piece any more means
+    /// that the answer is there already.
+    fn feed(&self, sender: mpsc::Sender<io::Result<Bytes>>, source: Source<'_>) -> Result<(), UploadError> {
+        let digest = self.digest;
+        let failed = |source| UploadError::Source { digest, source };
+        let (net, stall) = (self.session.registry.net(), self.session.endpoint.clients.timeouts().stall);
+        let mut reader = source().map_err(failed)?;
+        let mut sent_bytes = 0;
+        loop {
+            let chunk = read_chunk(&mut reader).map_err(failed)?;
+            if chunk.is_empty() {
+                break;
+            }
+            sent_bytes += chunk.len() as u64;
+            if sent_bytes > self.size_bytes {
+                break;
+            }
+            match net.wait(tokio::time::timeout(stall, sender.send(Ok(chunk)))) {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => return Ok(()),
+                Err(_) => {
+                    let (host, doing) = (self.session.endpoint.host.to_string(), self.doing());
+                    return Err(RequestError::Stalled { host, doing, after: stall }.into());
+                }
+            }
+            (self.session.progress)(Event::Moved { digest, moved_bytes: sent_bytes });
+        }
+        let (expected_bytes, actual_bytes) = (self.size_bytes, sent_bytes);
+        if actual_bytes == expected_bytes {
+            return Ok(());
+        }
+        Err(UploadError::SourceSize { digest, expected_bytes, actual_bytes })
+    }
+
+    fn tell(&self, state: BlobState) {
+        (self.session.progress)(Event::Blob { digest: self.digest, size_bytes: self.size_bytes, state });
+    }
+
+    fn doing(&self) -> String {
+        format!("push blob {} to {}", self.digest.short(), self.session.name())
+    }
+}
+
+/// Why one attempt failed.
+enum Attempt {
+    /// The token was not accepted: this one.
+    Unauthorized(HeaderValue, UploadError),
+    Failed(UploadError),
+}
+
+impl<E: Into<UploadError>> From<E> for Attempt {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// An upload that got lost or damaged on the way is worth beginning anew, a few times.
+fn outlook(error: &RequestError, failures: u32) -> Outlook {
+    match error.status() {
+        Some(400 | 404 | 416 | 499) if failures < 3 => Outlook::MayPass,
+        _ => error.outlook(),
+    }
+}
+
+/// Where an upload goes on, as a URL.
+fn location(response: &Response, call: &Call) -> Option<Url> {
+    let text = response.headers().get(LOCATION)?.to_str().ok()?;
+    let url = call.url.join(text).ok()?;
+    let keeps_secret = url.scheme() == "https" || call.url.scheme() == "http";
+    (keeps_secret && matches!(url.scheme(), "http" | "https")).then_some(url)
+}
+
+fn read_chunk(reader: &mut dyn Read) -> io::Result<Bytes> {
+    const CHUNK_BYTES: usize = 512 << 10;
+    let mut chunk = vec![0; CHUNK_BYTES];
+    let mut filled = 0;
+    while filled < chunk.len() {
+        match reader.read(&mut chunk[filled..]) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    chunk.truncate(filled);
+    Ok(chunk.into())
+}
