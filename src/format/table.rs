@@ -68,7 +68,10 @@ impl Listing {
                 for row in rows {
                     lines.push(template.render(row)?);
                 }
-                align(&lines.iter().map(|line| line.split('\t').map(str::to_owned).collect()).collect::<Vec<_>>(), out)?;
+                align(
+                    &lines.iter().map(|line| line.split('\t').map(str::to_owned).collect()).collect::<Vec<_>>(),
+                    out,
+                )?;
             }
             Style::Default => {
                 let shown = &self.columns[..self.shown];
@@ -138,7 +141,8 @@ mod tests {
     };
 
     fn check(format: Option<&str>, quiet: bool, expected: &str) {
-        let rows = [json!({"ID": "abc", "Size": "1kB", "Digest": "d"}), json!({"ID": "de", "Size": "22MB", "Digest": "e"})];
+        let rows =
+            [json!({"ID": "abc", "Size": "1kB", "Digest": "d"}), json!({"ID": "de", "Size": "22MB", "Digest": "e"})];
         let mut out = Vec::new();
         LISTING.write(&rows, &Style::from_flags(format, quiet).unwrap(), &mut out).unwrap();
         assert_eq!(String::from_utf8(out).unwrap(), expected);

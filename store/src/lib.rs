@@ -17,12 +17,15 @@
 pub mod blob;
 pub mod boot;
 pub mod digest;
+pub mod fs;
 mod lease;
 pub mod oci;
 pub mod path;
 pub mod platform;
 pub mod reference;
+pub mod scan;
 mod session;
+pub mod stat_cache;
 pub mod store;
 pub mod tree;
 
@@ -32,6 +35,8 @@ pub use digest::{ActionKey, ChainId, DiffId, Digest, DirectoryId, ImageId, Objec
 pub use path::{Name, RelPath};
 pub use platform::Platform;
 pub use reference::{PinnedReference, Reference, Repository};
+pub use scan::{Scan, ScanOptions, scan};
 pub use session::{Temporary, TemporaryFile};
+pub use stat_cache::StatCache;
 pub use store::{Area, OpenError, Placed, Presence, Store, StoreError};
 pub use tree::{Change, Tree};

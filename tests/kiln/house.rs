@@ -45,9 +45,13 @@ fn the_sandbox_knows_no_store() {
 
 #[test]
 fn the_libraries_never_print() {
-    for file in sources().iter().filter(|file| !file.starts_with("src") && !file.components().any(|c| c.as_os_str() == "tests")) {
+    for file in
+        sources().iter().filter(|file| !file.starts_with("src") && !file.components().any(|c| c.as_os_str() == "tests"))
+    {
         for (number, line) in read(&root().join(file)).lines().enumerate() {
-            let prints = ["println!(", "eprintln!(", "print!(", "eprint!("].iter().any(|call| line.trim_start().starts_with(call));
+            let prints = ["println!(", "eprintln!(", "print!(", "eprint!("]
+                .iter()
+                .any(|call| line.trim_start().starts_with(call));
             assert!(!prints, "{}:{} prints", file.display(), number + 1);
         }
     }

@@ -37,7 +37,8 @@ pub(super) fn call(name: &str, arguments: Vec<Value>) -> Result<Value, TemplateE
             Ok(text.chars().take(most).collect::<String>().into())
         }
         ("pad", [Value::String(text), Value::Number(before), Value::Number(after)]) => {
-            let blanks = |number: &serde_json::Number| " ".repeat(number.as_u64().unwrap_or_default().min(1000) as usize);
+            let blanks =
+                |number: &serde_json::Number| " ".repeat(number.as_u64().unwrap_or_default().min(1000) as usize);
             Ok(format!("{}{text}{}", blanks(before), blanks(after)).into())
         }
         (known, _) => match FUNCTIONS.iter().find(|function| **function == known) {

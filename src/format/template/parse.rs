@@ -346,7 +346,11 @@ fn pipeline_until(rest: &mut &[Token], in_group: bool) -> Result<Pipeline, Templ
 }
 
 fn closed(commands: Pipeline) -> Result<Pipeline, TemplateError> {
-    if commands.iter().any(Vec::is_empty) { Err(TemplateError::Unexpected("end of pipeline".into())) } else { Ok(commands) }
+    if commands.iter().any(Vec::is_empty) {
+        Err(TemplateError::Unexpected("end of pipeline".into()))
+    } else {
+        Ok(commands)
+    }
 }
 
 /// The fields that follow without a blank.

@@ -1,0 +1,430 @@
+//! A directory on disk becomes a [`Tree`]: how a build context is read.
+//!
+//! Directories are walked and files are hashed in parallel; files that a [`StatCache`] knows are
+//! not opened at all, so that a scan of which nothing changed costs one `stat` a file. Nothing is
+//! followed: a symbolic link is a symbolic link. Sockets are left out (they are in no layer).
+//! The scan does not know why a file is wanted or not: its caller's filter does.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
+use rayon::prelude::{IndexedParallelIterator, IntoParallelIterator, ParallelIterator};
+
+use crate::fs::{self, Dir, FsError, HashError, Kind, Stat};
+use crate::stat_cache::{self, Record, StatCache};
+use crate::tree::{
+    DeviceKind, Directory, Entry, HardLinks, Leaf, MOST_COMPONENTS, Metadata, Node, Timestamp, Tree, Xattrs,
+};
+use crate::{Name, ObjectId, RelPath};
+
+/// What a filter says about a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is wanted; what is below is asked for one by one.
+    Keep,
+    /// Neither it nor anything below is wanted; a directory is not even opened.
+    Skip,
+    /// The directory itself is not wanted, but something below may be: it is kept if something is.
+    Descend,
+}
+
+/// What modification times the tree gets. All are cut to whole seconds, as layers have them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Times {
+    /// Those on disk, but none later than this.
+    Clamp(Timestamp),
+    /// This one, everywhere.
+    Exactly(Timestamp),
+    /// Those on disk.
+    Preserve,
+}
+
+impl Times {
+    /// The time that a file with this one gets.
+    pub fn of(self, mtime: Timestamp) -> Timestamp {
+        match self {
+            Self::Clamp(latest) => Timestamp::from_secs(mtime.secs).min(latest),
+            Self::Exactly(time) => time,
+            Self::Preserve => Timestamp::from_secs(mtime.secs),
+        }
+    }
+}
+
+/// Whom the files in the tree belong to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ownership {
+    /// Root: who owns them on this machine says nothing.
+    Root,
+    /// Whom they belong to on disk.
+    Keep,
+}
+
+/// Whether the tree gets extended attributes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attributes {
+    /// None: what a desktop or a security module noted on this machine is not content.
+    Drop,
+    /// Those that a layer may carry: `user.*` (not overlayfs's own) and `security.capability`.
+    Keep,
+}
+
+/// Which files of a directory are read, and what of them.
+pub struct ScanOptions<'a> {
+    /// Asked once for every path except the root, directories before what is in them.
+    pub filter: &'a (dyn Fn(&RelPath, Kind) -> Verdict + Sync),
+    /// The modification times in the tree.
+    pub times: Times,
+    /// The owners in the tree.
+    pub ownership: Ownership,
+    /// The extended attributes in the tree.
+    pub attributes: Attributes,
+}
+
+/// What a directory holds.
+#[derive(Debug)]
+pub struct Scan {
+    /// All that the filter kept.
+    pub tree: Tree,
+    /// Where its contents lie: paths of regular files below the directory.
+    pub places: Vec<(ObjectId, RelPath)>,
+    /// How many files had to be read, because they were not known from an earlier scan.
+    pub files_read: usize,
+}
+
+/// Why a directory cannot be scanned.
+#[derive(Debug, thiserror::Error)]
+pub enum ScanError {
+    /// The operating system refused.
+    #[error(transparent)]
+    Fs(#[from] FsError),
+    /// A file was written to every time it was read.
+    #[error("{path} keeps changing while it is read")]
+    Changing {
+        /// Which file.
+        path: RelPath,
+    },
+    /// Directories are nested more than [`MOST_COMPONENTS`] deep.
+    #[error("the directories above {path} are nested more than {MOST_COMPONENTS} deep")]
+    TooDeep {
+        /// The first directory too many.
+        path: RelPath,
+    },
+}
+
+/// Reads everything in a directory that the filter keeps.
+pub fn scan(root: &Dir, options: &ScanOptions<'_>, cache: Option<&mut StatCache>) -> Result<Scan, ScanError> {
+    let walk = Walk {
+        options,
+        cache: cache.as_deref(),
+        started: now(),
+        found: Mutex::default(),
+        links: Mutex::default(),
+        files: AtomicUsize::new(0),
+    };
+    let at = RelPath::root();
+    let stat = root.stat().map_err(FsError::of("examine", &at))?;
+    let metadata = walk.metadata(&stat, || xattrs_of(root))?;
+    let entries = walk.directory(root, &at, 0)?;
+    let Walk { found, links, files, .. } = walk;
+    let Found { places, learnt, read } = found.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let links = links.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let hard_links = HardLinks::new(links.into_values());
+    if let Some(cache) = cache.filter(|_| !learnt.is_empty()) {
+        cache.learn(learnt, files.into_inner());
+    }
+    let tree = Tree::new(metadata, Arc::new(Directory::new(entries)), hard_links);
+    Ok(Scan { tree, places, files_read: read })
+}
+
+/// What one scan has at hand and collects.
+struct Walk<'a> {
+    options: &'a ScanOptions<'a>,
+    cache: Option<&'a StatCache>,
+    started: Timestamp,
+    found: Mutex<Found>,
+    /// Names by device and inode, of files that have several.
+    links: Mutex<HashMap<(u64, u64), Vec<RelPath>>>,
+    files: AtomicUsize,
+}
+
+#[derive(Default)]
+struct Found {
+    places: Vec<(ObjectId, RelPath)>,
+    learnt: Vec<Record>,
+    read: usize,
+}
+
+/// Files of one directory are dealt out in heaps of this many: less is not worth a thread's turn.
+const FILES_A_TURN: usize = 64;
+
+impl Walk<'_> {
+    fn directory(&self, dir: &Dir, at: &RelPath, depth: usize) -> Result<Vec<(Name, Entry)>, ScanError> {
+        if depth > MOST_COMPONENTS {
+            return Err(ScanError::TooDeep { path: at.clone() });
+        }
+        let (directories, files) = self.wanted(dir, at)?;
+        let leaves = files.into_par_iter().with_min_len(FILES_A_TURN).map(|(name, path)| self.leaf(dir, name, &path));
+        let mut entries: Vec<_> = leaves.filter_map(Result::transpose).collect::<Result<_, _>>()?;
+        let below = directories.into_par_iter().map(|below| self.subdirectory(dir, below, depth + 1));
+        entries.extend(below.filter_map(Result::transpose).collect::<Result<Vec<_>, _>>()?);
+        Ok(entries)
+    }
+
+    /// Lists a directory and asks the filter: directories to enter, and all else to keep.
+    fn wanted(&self, dir: &Dir, at: &RelPath) -> Result<(Vec<Subdirectory>, Vec<(Name, RelPath)>), ScanError> {
+        let (mut directories, mut files) = (Vec::new(), Vec::new());
+        for (name, kind) in dir.entries().map_err(FsError::of("list", at))? {
+            let path = at.join(&name);
+            let kind = kind.map_or_else(|| dir.examine(&name).map(|stat| stat.kind), Ok);
+            let kind = kind.map_err(FsError::of("examine", &path))?;
+            match ((self.options.filter)(&path, kind), kind) {
+                (Verdict::Skip, _) | (_, Kind::Socket) => {}
+                (verdict, Kind::Directory) => directories.push(Subdirectory { name, path, verdict }),
+                (Verdict::Keep, _) => files.push((name, path)),
+                (Verdict::Descend, _) => {}
+            }
+        }
+        Ok((directories, files))
+    }
+
+    fn subdirectory(&self, dir: &Dir, below: Subdirectory, depth: usize) -> Result<Option<(Name, Entry)>, ScanError> {
+        let Subdirectory { name, path, verdict } = below;
+        let child = dir.child(&name).map_err(FsError::of("open", &path))?;
+        let entries = self.directory(&child, &path, depth)?;
+        if verdict == Verdict::Descend && entries.is_empty() {
+            return Ok(None);
+        }
+        let stat = child.stat().map_err(FsError::of("examine", &path))?;
+        let metadata = self.metadata(&stat, || xattrs_of(&child).map_err(|error| error.at(&path)))?;
+        Ok(Some((name, Entry { metadata, node: Node::Directory(Arc::new(Directory::new(entries))) })))
+    }
+
+    fn leaf(&self, dir: &Dir, name: Name, path: &RelPath) -> Result<Option<(Name, Entry)>, ScanError> {
+        let stat = dir.examine(&name).map_err(FsError::of("examine", path))?;
+        let leaf = match leaf_of(dir, &name, &stat).map_err(FsError::of("read", path))? {
+            NonDirectory::Leaf(leaf) => leaf,
+            NonDirectory::File => return self.file(dir, name, path, stat).map(Some),
+            NonDirectory::None => return Ok(None),
+        };
+        self.note_link(&stat, path);
+        let metadata = self.metadata(&stat, || Ok(Xattrs::default()))?;
+        Ok(Some((name, Entry { metadata, node: Node::Leaf(leaf) })))
+    }
+
+    fn file(&self, dir: &Dir, name: Name, path: &RelPath, stat: Stat) -> Result<(Name, Entry), ScanError> {
+        self.files.fetch_add(1, Ordering::Relaxed);
+        let (content, stat) = match self.cache.and_then(|cache| cache.get(path, &stat)) {
+            Some(content) => {
+                self.lock_found().places.push((content, path.clone()));
+                (content, stat)
+            }
+            None => self.read(dir, &name, path)?,
+        };
+        self.note_link(&stat, path);
+        let metadata = self.metadata(&stat, || {
+            let file = dir.file(&name).map_err(FsError::of("open", path))?;
+            xattrs_of(&file).map_err(|error| error.at(path))
+        })?;
+        let leaf = Leaf::File { content, size_bytes: stat.size_bytes };
+        Ok((name, Entry { metadata, node: Node::Leaf(leaf) }))
+    }
+
+    /// Hashes a file, again if it changes meanwhile, and notes what was learnt.
+    fn read(&self, dir: &Dir, name: &Name, path: &RelPath) -> Result<(ObjectId, Stat), ScanError> {
+        for _ in 0..ATTEMPTS {
+            let file = dir.file(name).map_err(FsError::of("open", path))?;
+            let stat = Stat::of(&file).map_err(FsError::of("examine", path))?;
+            match fs::hash(&file, &stat) {
+                Ok(content) => {
+                    let mut found = self.lock_found();
+                    found.learnt.extend(stat_cache::record(path, &stat, self.started, content));
+                    found.places.push((content, path.clone()));
+                    found.read += 1;
+                    return Ok((content, stat));
+                }
+                Err(HashError::Read(errno)) => return Err(FsError::of("read", path)(errno).into()),
+                Err(HashError::Changed) => {}
+            }
+        }
+        Err(ScanError::Changing { path: path.clone() })
+    }
+
+    fn metadata(&self, stat: &Stat, xattrs: impl FnOnce() -> Result<Xattrs, FsError>) -> Result<Metadata, FsError> {
+        let (uid, gid) = match self.options.ownership {
+            Ownership::Root => (0, 0),
+            Ownership::Keep => (stat.uid, stat.gid),
+        };
+        let xattrs = match self.options.attributes {
+            Attributes::Drop => Xattrs::default(),
+            Attributes::Keep => xattrs()?,
+        };
+        Ok(Metadata { mode: stat.mode, uid, gid, mtime: self.options.times.of(stat.mtime), xattrs })
+    }
+
+    fn note_link(&self, stat: &Stat, path: &RelPath) {
+        if stat.links > 1 {
+            let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+            links.entry((stat.device, stat.inode)).or_default().push(path.clone());
+        }
+    }
+
+    fn lock_found(&self) -> std::sync::MutexGuard<'_, Found> {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How often a file that changes under the reader is read before giving up.
+const ATTEMPTS: usize = 3;
+
+struct Subdirectory {
+    name: Name,
+    path: RelPath,
+    verdict: Verdict,
+}
+
+/// What stands under a name that is no directory.
+pub(crate) enum NonDirectory {
+    /// Something that its metadata describes whole.
+    Leaf(Leaf),
+    /// A regular file: it has to be read.
+    File,
+    /// Something that is in no tree.
+    None,
+}
+
+/// Reads a leaf that has no content.
+pub(crate) fn leaf_of(dir: &Dir, name: &Name, stat: &Stat) -> rustix::io::Result<NonDirectory> {
+    let (major, minor) = stat.node;
+    let device = |kind| NonDirectory::Leaf(Leaf::Device { kind, major, minor });
+    Ok(match stat.kind {
+        Kind::File => NonDirectory::File,
+        Kind::Symlink => NonDirectory::Leaf(Leaf::Symlink(dir.read_link(name)?)),
+        Kind::Character => device(DeviceKind::Character),
+        Kind::Block => device(DeviceKind::Block),
+        Kind::Fifo => NonDirectory::Leaf(Leaf::Fifo),
+        Kind::Directory | Kind::Socket => NonDirectory::None,
+    })
+}
+
+/// The attributes that a layer may carry.
+pub(crate) fn xattrs_of(fd: impl std::os::fd::AsFd) -> Result<Xattrs, FsError> {
+    let names = fs::list_xattrs(&fd).map_err(FsError::of("list the attributes of", &RelPath::root()))?;
+    let wanted = names.into_iter().filter(|name| is_content(name));
+    let pairs = wanted.filter_map(|name| match fs::get_xattr(&fd, &name) {
+        Ok(value) => value.map(|value| Ok((name, value))),
+        Err(errno) => Some(Err(FsError::of("read an attribute of", &RelPath::root())(errno))),
+    });
+    pairs.collect()
+}
+
+/// Whether an attribute belongs to a file's content: what people and programs put there, and
+/// capabilities. Access control lists, labels of security modules and overlayfs's own do not
+/// travel (as in containerd and BuildKit).
+pub(crate) fn is_content(name: &[u8]) -> bool {
+    name == b"security.capability" || name.starts_with(b"user.") && !name.starts_with(b"user.overlay.")
+}
+
+fn now() -> Timestamp {
+    let since = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+    Timestamp { secs: since.as_secs().cast_signed(), nanos: since.subsec_nanos() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+
+    use super::*;
+    use crate::Store;
+
+    const EPOCH: Timestamp = Timestamp::from_secs(315_532_800);
+    const ALL: ScanOptions<'static> = ScanOptions {
+        filter: &|_, _| Verdict::Keep,
+        times: Times::Exactly(EPOCH),
+        ownership: Ownership::Root,
+        attributes: Attributes::Drop,
+    };
+
+    fn context() -> (tempfile::TempDir, Dir) {
+        let base = tempfile::tempdir().unwrap();
+        let at = |path: &str| base.path().join(path);
+        std::fs::create_dir_all(at("src/deep")).unwrap();
+        for (path, text) in [("a", "one"), ("src/b", "two"), ("src/deep/c", "three")] {
+            std::fs::write(at(path), text).unwrap();
+        }
+        std::fs::hard_link(at("a"), at("src/same")).unwrap();
+        symlink("../../etc/passwd", at("link")).unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
+        std::fs::set_permissions(at("src/b"), std::fs::Permissions::from_mode(0o4755)).unwrap();
+        let dir = Dir::open(base.path()).unwrap();
+        (base, dir)
+    }
+
+    fn path(text: &str) -> RelPath {
+        RelPath::new(text.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn everything_but_sockets_is_in_the_tree() {
+        let (_base, dir) = context();
+        let Scan { tree, places, files_read } = scan(&dir, &ALL, None).unwrap();
+        assert_eq!((places.len(), files_read), (4, 4));
+        let setuid = tree.get(&path("src/b")).unwrap();
+        assert_eq!(setuid.metadata, Metadata::root_owned(0o4755, EPOCH));
+        assert_eq!(setuid.node, Node::Leaf(Leaf::File { content: ObjectId::of(b"two"), size_bytes: 3 }));
+        assert_eq!(tree.get(&path("link")).unwrap().node, Node::Leaf(Leaf::Symlink(b"../../etc/passwd"[..].into())));
+        assert!(tree.get(&path("socket")).is_none());
+        assert_eq!(tree.hard_links(), &HardLinks::new([vec![path("a"), path("src/same")]]));
+    }
+
+    #[test]
+    fn the_filter_prunes_and_descends() {
+        let (_base, dir) = context();
+        let filter = |at: &RelPath, kind: Kind| match (at.as_bytes(), kind) {
+            (b"src/deep/c", _) => Verdict::Keep,
+            (_, Kind::Directory) => Verdict::Descend,
+            _ => Verdict::Skip,
+        };
+        std::fs::create_dir(_base.path().join("empty")).unwrap();
+        let tree = scan(&dir, &ScanOptions { filter: &filter, ..ALL }, None).unwrap().tree;
+        let names: Vec<_> = tree.directory().entries().iter().map(|(name, _)| name.to_string()).collect();
+        assert_eq!(names, ["src"]);
+        assert!(tree.get(&path("src/deep/c")).is_some() && tree.get(&path("src/b")).is_none());
+    }
+
+    #[test]
+    fn times_and_owners_are_as_asked() {
+        let (base, dir) = context();
+        let on_disk = std::fs::metadata(base.path().join("a")).unwrap();
+        for (times, expected) in [
+            (Times::Preserve, Timestamp::from_secs(on_disk.mtime())),
+            (Times::Clamp(EPOCH), EPOCH),
+            (Times::Clamp(Timestamp::from_secs(i64::MAX)), Timestamp::from_secs(on_disk.mtime())),
+        ] {
+            let options = ScanOptions { times, ownership: Ownership::Keep, ..ALL };
+            let tree = scan(&dir, &options, None).unwrap().tree;
+            let metadata = &tree.get(&path("a")).unwrap().metadata;
+            assert_eq!((metadata.mtime, metadata.uid), (expected, on_disk.uid()), "{times:?}");
+        }
+    }
+
+    #[test]
+    fn a_second_scan_reads_only_what_changed() {
+        let (base, dir) = context();
+        let store_at = tempfile::tempdir().unwrap();
+        let store = Store::open(&store_at.path().join("store")).unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(40));
+        let mut cache = StatCache::open(&store, base.path()).unwrap();
+        let first = scan(&dir, &ALL, Some(&mut cache)).unwrap();
+        cache.save(&store).unwrap();
+        let mut cache = StatCache::open(&store, base.path()).unwrap();
+        let second = scan(&dir, &ALL, Some(&mut cache)).unwrap();
+        assert_eq!((first.files_read, second.files_read), (4, 0));
+        assert_eq!(first.tree, second.tree);
+        std::fs::write(base.path().join("src/b"), "TWO").unwrap();
+        let third = scan(&dir, &ALL, Some(&mut cache)).unwrap();
+        assert_eq!(third.files_read, 1);
+        assert_ne!(third.tree, second.tree);
+    }
+}
