@@ -1,6 +1,30 @@
 //! From text to image: Dockerfile, graph, solved graph, image.
+//!
+//! ```text
+//!   bytes --dockerfile::parse--> Dockerfile --plan--> Graph --solve--> Solution --image--> config
+//!                                                       per vertex: ActionKey -> hit | why not
+//!                                                       miss: execute -> Change -> layer -> record
+//! ```
+//!
+//! Each arrow is one function from value to value. Nothing left of `solve` does IO. The crate knows
+//! no registry, no terminal and no command line: images come through an [`ImageSource`], commands
+//! run through an [`Executor`], and what happens is told to a [`Progress`].
 
+pub mod build;
+pub mod context;
+pub mod copy;
 pub mod diagnostic;
 pub mod dockerfile;
+pub mod error;
+pub mod executor;
+pub mod graph;
 pub mod lint;
+pub mod progress;
+pub mod source;
 pub mod suggest;
+
+pub use build::{BuildRequest, Built};
+pub use error::BuildError;
+pub use executor::Executor;
+pub use progress::{Cancel, Event, Progress};
+pub use source::{ImageSource, ResolvedImage, SourceError};

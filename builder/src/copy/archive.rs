@@ -1,0 +1,64 @@
+//! ADD of an archive: its entries applied inside the destination.
+//!
+//! Directories merge and take the archive's metadata, everything else replaces what is there, and
+//! a directory that the archive only implies may be a link of the base, which is followed inside
+//! the root. The archive's own root entry changes nothing (features A121).
+
+use store::tree::{ChangeDirectory, ChangeEntry, Directory, Metadata, Node};
+use store::{Change, RelPath};
+
+use super::merge::{Arrival, Merge, Seen};
+use super::{CopyError, Placing};
+
+/// Unpacks an archive that was read into a change.
+pub(super) fn unpack(merge: &mut Merge<'_>, archive: &Change, placing: &mut Placing<'_>) -> Result<(), CopyError> {
+    let destination = merge.resolve(&placing.rules.destination.path)?;
+    merge.make_directories(&destination, &placing.rules.new_directory())?;
+    let groups = archive.hard_links.groups().iter().enumerate();
+    let tree = store::Tree::empty(store::tree::Timestamp::default()).id();
+    placing.groups =
+        groups.flat_map(|(index, group)| group.iter().map(move |path| (path.clone(), (tree, index)))).collect();
+    unpack_directory(merge, &archive.directory, &RelPath::root(), &destination, placing)
+}
+
+fn unpack_directory(
+    merge: &mut Merge<'_>,
+    archive: &ChangeDirectory,
+    from: &RelPath,
+    to: &RelPath,
+    placing: &mut Placing<'_>,
+) -> Result<(), CopyError> {
+    if archive.opaque {
+        return Err(CopyError::Whiteout(to.clone()));
+    }
+    for (name, entry) in &archive.entries {
+        let (from, to) = (from.join(name), to.join(name));
+        match entry {
+            ChangeEntry::Removed => return Err(CopyError::Whiteout(to)),
+            ChangeEntry::Leaf(metadata, leaf) => {
+                let metadata = owned(metadata, &Node::Leaf(leaf.clone()), placing);
+                merge.replace_with_leaf(&to, metadata, leaf.clone());
+                placing.placed(&from, &to);
+            }
+            ChangeEntry::Directory { metadata: Some(metadata), directory } => {
+                let empty = Node::Directory(std::sync::Arc::new(Directory::new(Vec::new())));
+                let metadata = owned(metadata, &empty, placing);
+                merge.put_directory(&to, metadata);
+                unpack_directory(merge, directory, &from, &to, placing)?;
+            }
+            ChangeEntry::Directory { metadata: None, directory } => {
+                let to = merge.resolve(&to)?;
+                if !matches!(merge.look(&to), Seen::Directory(_)) {
+                    merge.make_directories(&to, &placing.rules.new_directory())?;
+                }
+                unpack_directory(merge, directory, &from, &to, placing)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// `--chown` holds for entries of archives, `--chmod` does not (features A121).
+fn owned(metadata: &Metadata, node: &Node, placing: &Placing<'_>) -> Metadata {
+    Metadata { mode: metadata.mode, ..placing.metadata(metadata, node) }
+}

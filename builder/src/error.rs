@@ -1,0 +1,180 @@
+//! Why a build ended without an image.
+//!
+//! Every variant carries what a person needs to see: the place in the Dockerfile as a
+//! [`Span`](crate::diagnostic::Span), the exit status, the last lines of the log and where all of it
+//! is. How that looks, and which exit status the command has, the command decides.
+
+use std::path::PathBuf;
+
+use store::StoreError;
+
+use crate::context::ContextError;
+use crate::copy::CopyError;
+use crate::copy::owner::OwnerError;
+use crate::diagnostic::{Diagnostic, Span};
+use crate::executor::{ExecuteError, Exit};
+use crate::progress::Step;
+use crate::source::SourceError;
+
+/// Why there is no image.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// The Dockerfile cannot be built: what parsing found, errors among it.
+    #[error("the Dockerfile has errors: {}", first_error(.0))]
+    Dockerfile(Vec<Diagnostic>),
+    /// The Dockerfile can be read but not planned.
+    #[error("{}", .0.message)]
+    Plan(Box<Diagnostic>),
+    /// The request and the Dockerfile do not fit.
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    /// A base image cannot be had.
+    #[error("{source}")]
+    Image {
+        /// Where the Dockerfile names it.
+        span: Option<Span>,
+        /// What went wrong.
+        #[source]
+        source: SourceError,
+    },
+    /// A command failed.
+    #[error("process {command:?} did not complete successfully: {}", describe(*exit))]
+    Failed {
+        /// The step.
+        step: Box<Step>,
+        /// What was executed, as a person would type it.
+        command: String,
+        /// How it ended.
+        exit: Exit,
+        /// The end of what it wrote.
+        last_lines: Vec<String>,
+        /// All that it wrote.
+        log: PathBuf,
+    },
+    /// A step could not be done.
+    #[error("{source}")]
+    Step {
+        /// The step.
+        step: Box<Step>,
+        /// What went wrong.
+        #[source]
+        source: StepError,
+    },
+    /// The store cannot be read or written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Somebody asked for it.
+    #[error("the build was cancelled")]
+    Cancelled,
+}
+
+impl BuildError {
+    /// The place in the Dockerfile that it is about.
+    pub fn span(&self) -> Option<Span> {
+        match self {
+            Self::Dockerfile(diagnostics) => diagnostics.iter().find(|found| found.is_error()).map(|found| found.span),
+            Self::Plan(diagnostic) => Some(diagnostic.span),
+            Self::Image { span, .. } => *span,
+            Self::Failed { step, .. } | Self::Step { step, .. } => step.span,
+            Self::Request(_) | Self::Store(_) | Self::Cancelled => None,
+        }
+    }
+}
+
+/// The request asks for what the Dockerfile does not have, or for what is no value.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RequestError {
+    /// No stage of that name.
+    #[error("target stage {target:?} could not be found{}", did_you_mean(.suggestion))]
+    Target {
+        /// The name asked for.
+        target: String,
+        /// A stage whose name is close.
+        suggestion: Option<String>,
+    },
+    /// `SOURCE_DATE_EPOCH` is no number of seconds.
+    #[error("invalid SOURCE_DATE_EPOCH: {0:?} is not a whole number of seconds since 1970")]
+    Epoch(String),
+    /// Something that kiln does not do.
+    #[error("{0} is not supported yet")]
+    Unsupported(String),
+}
+
+/// What can go wrong with one step.
+#[derive(Debug, thiserror::Error)]
+pub enum StepError {
+    /// The rules of COPY and ADD.
+    #[error(transparent)]
+    Copy(#[from] CopyError),
+    /// `--chown` or `USER` names nobody.
+    #[error(transparent)]
+    Owner(#[from] OwnerError),
+    /// The user's directory cannot be read.
+    #[error(transparent)]
+    Context(#[from] ContextError),
+    /// The store cannot be read or written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// An image cannot be had.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// A command could not be executed.
+    #[error(transparent)]
+    Execute(#[from] ExecuteError),
+    /// A secret that the step needs is not in the request.
+    #[error("secret {0:?} is required, but the build was not given it")]
+    MissingSecret(String),
+    /// A secret's file or variable cannot be read.
+    #[error("cannot read secret {id:?} from {from}")]
+    UnreadableSecret {
+        /// Its name.
+        id: String,
+        /// File or variable.
+        from: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A source was excluded from the context.
+    #[error("{path:?}: not found: it is excluded by {ignore_file}")]
+    Ignored {
+        /// The source as written.
+        path: String,
+        /// The file that excludes it.
+        ignore_file: String,
+    },
+    /// The source of a mount is not there.
+    #[error("mount source {path} is not in {from}")]
+    MountSource {
+        /// The path.
+        path: String,
+        /// The stage, image or context.
+        from: String,
+    },
+    /// The step's log or another file of the build cannot be written.
+    #[error("cannot write {}", path.display())]
+    Log {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+fn first_error(diagnostics: &[Diagnostic]) -> &str {
+    diagnostics.iter().find(|found| found.is_error()).map_or("none", |found| &found.message)
+}
+
+fn did_you_mean(name: &Option<String>) -> String {
+    name.as_ref().map_or_else(String::new, |name| format!(" (did you mean {name:?}?)"))
+}
+
+fn describe(exit: Exit) -> String {
+    match exit {
+        Exit::Code(code) => format!("exit code: {code}"),
+        Exit::Signal(signal) => format!("killed by signal {signal} (exit code: {})", exit.code()),
+        Exit::OutOfMemory => format!("out of memory (exit code: {})", exit.code()),
+        Exit::Cancelled => "cancelled".to_owned(),
+    }
+}
