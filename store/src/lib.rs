@@ -14,28 +14,39 @@
 //!
 //! The store knows no Dockerfile, no registry protocol and no sandbox. It never prints.
 
+pub mod action;
 pub mod blob;
 pub mod boot;
 pub mod digest;
 pub mod fs;
+pub mod image;
 mod lease;
+pub mod lock;
 pub mod oci;
 pub mod path;
 pub mod platform;
+pub mod record;
 pub mod reference;
 pub mod scan;
+pub mod refs;
+pub mod root;
 mod session;
 pub mod stat_cache;
 pub mod store;
 pub mod tree;
+mod verify;
 
+pub use action::{Action, ActionResult, KeyRecord};
 pub use blob::BlobWriter;
 pub use boot::BootId;
 pub use digest::{ActionKey, ChainId, DiffId, Digest, DirectoryId, ImageId, ObjectId, TreeId};
+pub use image::{Image, ImageRecord};
 pub use path::{Name, RelPath};
 pub use platform::Platform;
 pub use reference::{PinnedReference, Reference, Repository};
 pub use scan::{Scan, ScanOptions, scan};
+pub use refs::TaggedImage;
+pub use root::Thing;
 pub use session::{Temporary, TemporaryFile};
 pub use stat_cache::StatCache;
 pub use store::{Area, OpenError, Placed, Presence, Store, StoreError};

@@ -250,6 +250,11 @@ impl Store {
         self.dir(area).join(shard).join(rest)
     }
 
+    /// Where a layer's file lies, whether or not it is there: `layers/ab/cdef..`.
+    pub fn layer_path(&self, id: crate::DiffId) -> PathBuf {
+        self.sharded(Area::Layers, &id.hex())
+    }
+
     /// The running system's identity from one start to the next.
     pub fn boot(&self) -> BootId {
         self.inner.boot

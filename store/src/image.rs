@@ -1,0 +1,195 @@
+//! Images: a config and the layers that it names, both in the store.
+//!
+//! An image is known, under its id, from the moment when its last layer is in its place, tagged or
+//! not, until a collection. Beside the config a record keeps what the config cannot say: when the
+//! store got it, how large it is, and by which manifests the world knows it.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::oci::{CONFIG_LIMIT_BYTES, DocumentError, ImageConfig};
+use crate::record::{Trust, files_below, hex_of, now};
+use crate::reference::PinnedReference;
+use crate::store::{Area, Store, StoreError};
+use crate::{DiffId, Digest, ImageId, Platform};
+
+/// Why an image cannot be kept or read.
+#[derive(Debug, thiserror::Error)]
+pub enum ImageError {
+    /// The config names a layer that is not there.
+    #[error("image {image} is incomplete: the store has no layer {layer}")]
+    MissingLayer {
+        /// The image.
+        image: ImageId,
+        /// The layer.
+        layer: DiffId,
+    },
+    /// The config cannot be read.
+    #[error("the config of image {image} cannot be read")]
+    Config {
+        /// The image.
+        image: ImageId,
+        /// Why.
+        source: DocumentError,
+    },
+    /// The store cannot be read or written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What the store remembers of an image beside its config.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageRecord {
+    /// Which image.
+    pub id: ImageId,
+    /// When the store got it, in seconds since 1970.
+    pub received_at: i64,
+    /// When its config says it was made, as there.
+    pub created: Option<String>,
+    /// What it runs on.
+    pub platform: Platform,
+    /// Its layers, lowest first.
+    pub layers: Vec<DiffId>,
+    /// The manifests of this image whose bytes the store has.
+    #[serde(default)]
+    pub manifests: BTreeSet<Digest>,
+    /// Under which pinned names registries have it.
+    #[serde(default)]
+    pub repo_digests: BTreeSet<PinnedReference>,
+}
+
+/// An image of the store.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Image {
+    /// Its name.
+    pub id: ImageId,
+    /// What its config says.
+    pub config: ImageConfig,
+    /// What the store remembers beside.
+    pub record: ImageRecord,
+}
+
+impl Image {
+    /// The layers, lowest first.
+    pub fn layers(&self) -> &[DiffId] {
+        &self.config.rootfs.diff_ids
+    }
+}
+
+impl Store {
+    /// Keeps an image. All its layers must be in the store.
+    pub fn put_image(&self, config: &[u8]) -> Result<ImageId, ImageError> {
+        let image = ImageId(Digest::of(config));
+        let parsed = ImageConfig::parse(config).map_err(|source| ImageError::Config { image, source })?;
+        self.check_layers(image, &parsed.rootfs.diff_ids)?;
+        self.put_blob(config)?;
+        if self.image_record(image)?.is_none() {
+            let record = ImageRecord {
+                id: image,
+                received_at: now(),
+                created: parsed.created.clone(),
+                platform: parsed.platform(),
+                layers: parsed.rootfs.diff_ids,
+                manifests: BTreeSet::new(),
+                repo_digests: BTreeSet::new(),
+            };
+            self.write_record(&self.image_path(image), &record)?;
+        }
+        Ok(image)
+    }
+
+    /// Remembers a manifest of an image, the bytes of which are in the store.
+    pub fn note_manifest(&self, image: ImageId, manifest: Digest) -> Result<(), ImageError> {
+        self.change_record(image, |record| record.manifests.insert(manifest))
+    }
+
+    /// Remembers that a registry has an image under a pinned name.
+    pub fn note_repo_digest(&self, image: ImageId, name: &PinnedReference) -> Result<(), ImageError> {
+        self.change_record(image, |record| record.repo_digests.insert(name.clone()))
+    }
+
+    /// Reads an image; `None` if the store does not have it, or lost it in a power cut. What is
+    /// returned stays while this process lives.
+    pub fn image(&self, id: ImageId) -> Result<Option<Image>, ImageError> {
+        let Some(record) = self.image_record(id)? else { return Ok(None) };
+        self.hold(
+            record
+                .layers
+                .iter()
+                .map(|layer| self.layer_path(*layer))
+                .collect::<Vec<PathBuf>>()
+                .iter()
+                .map(PathBuf::as_path),
+        )?;
+        let Some(config) = self.read_blob(id.0, CONFIG_LIMIT_BYTES)? else { return Ok(None) };
+        let config = ImageConfig::parse(&config).map_err(|source| ImageError::Config { image: id, source })?;
+        let is_whole = config.rootfs.diff_ids.iter().all(|layer| self.layer_path(*layer).exists());
+        Ok(is_whole.then_some(Image { id, config, record }))
+    }
+
+    /// Reads what is remembered of an image beside its config; cheaper than all of it.
+    pub fn image_record(&self, id: ImageId) -> Result<Option<ImageRecord>, ImageError> {
+        let path = self.image_path(id);
+        self.hold([path.as_path()])?;
+        match self.read_record::<ImageRecord>(&path)? {
+            Some((record, Trust::Proven)) => Ok(Some(record)),
+            Some((record, Trust::Unproven)) => self.prove_image(record),
+            None => Ok(None),
+        }
+    }
+
+    /// The ids of all images, tagged or not, in order.
+    pub fn image_ids(&self) -> Result<Vec<ImageId>, StoreError> {
+        let directory = self.dir(Area::Images);
+        let hexes = files_below(&directory)?.into_iter().filter_map(|path| hex_of(&directory, &path));
+        Ok(hexes.filter_map(|hex| format!("sha256:{hex}").parse().ok()).collect())
+    }
+
+    /// All images, tagged or not, as far as they are remembered.
+    pub fn images(&self) -> Result<Vec<ImageRecord>, ImageError> {
+        let ids = self.image_ids()?;
+        ids.into_iter().filter_map(|id| self.image_record(id).transpose()).collect()
+    }
+
+    /// Forgets an image; its bytes go with the next collection, unless something else needs them.
+    pub fn forget_image(&self, id: ImageId) -> Result<bool, StoreError> {
+        self.remove_file(&self.image_path(id))
+    }
+
+    pub(crate) fn image_path(&self, id: ImageId) -> PathBuf {
+        self.sharded(Area::Images, &id.hex())
+    }
+
+    fn change_record<T>(&self, image: ImageId, change: impl FnOnce(&mut ImageRecord) -> T) -> Result<(), ImageError> {
+        let Some(before) = self.image_record(image)? else { return Ok(()) };
+        let mut after = before.clone();
+        change(&mut after);
+        if after != before {
+            self.write_record(&self.image_path(image), &after)?;
+        }
+        Ok(())
+    }
+
+    fn check_layers(&self, image: ImageId, layers: &[DiffId]) -> Result<(), ImageError> {
+        let paths: Vec<PathBuf> = layers.iter().map(|layer| self.layer_path(*layer)).collect();
+        self.hold(paths.iter().map(PathBuf::as_path))?;
+        match layers.iter().zip(&paths).find(|(_, path)| !path.exists()) {
+            Some((layer, _)) => Err(ImageError::MissingLayer { image, layer: *layer }),
+            None => Ok(()),
+        }
+    }
+
+    /// Looks at an image from before a power cut: each of its layers must read back to its digest.
+    fn prove_image(&self, record: ImageRecord) -> Result<Option<ImageRecord>, ImageError> {
+        for layer in &record.layers {
+            if !self.prove_layer(*layer)? {
+                self.forget_image(record.id)?;
+                return Ok(None);
+            }
+        }
+        self.note_unsealed(&self.image_path(record.id));
+        Ok(Some(record))
+    }
+}
