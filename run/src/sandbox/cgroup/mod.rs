@@ -1,0 +1,279 @@
+//! A box's cgroup: limits set, processes counted, removed afterwards.
+//!
+//! The same few operations on version 2 and on the hierarchies of version 1, one directory a
+//! controller. Only the controllers that a limit needs are used.
+
+mod layout;
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::process::Pid;
+
+use super::spec::{DEFAULT_PIDS, Limits, PidsLimit};
+use super::{Notice, SandboxError};
+
+pub use layout::{Hierarchy, Layout};
+
+/// A controller of limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Controller {
+    Memory,
+    Cpu,
+    Cpuset,
+    Pids,
+}
+
+/// The version of the interface that a directory speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Version {
+    One,
+    Two,
+}
+
+/// The directories of one box.
+#[derive(Debug, Default)]
+pub(super) struct Cgroup {
+    directories: Vec<(Controller, Version, PathBuf)>,
+}
+
+/// What a box used, as its cgroup counted.
+#[derive(Debug, Default)]
+pub(super) struct Counted {
+    pub(super) oom_killed: bool,
+    pub(super) cpu: Option<Duration>,
+    pub(super) peak_memory_bytes: Option<u64>,
+}
+
+/// One file to write a limit to.
+struct Setting {
+    controller: Controller,
+    one: &'static str,
+    two: &'static str,
+    value_of_one: String,
+    value_of_two: String,
+    wish: Wish,
+}
+
+/// What it means that a limit cannot be set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wish {
+    Asked,
+    Default,
+}
+
+impl Cgroup {
+    /// Makes a cgroup with `limits`. A limit that was asked for and cannot be had is an error.
+    pub(super) fn create(layout: &Layout, limits: &Limits, notices: &mut Vec<Notice>) -> Result<Self, SandboxError> {
+        let mut cgroup = Self::default();
+        for setting in settings(limits) {
+            let result = cgroup.directory(layout, setting.controller).and_then(|(version, directory)| {
+                let (file, value) = match version {
+                    Version::One => (setting.one, &setting.value_of_one),
+                    Version::Two => (setting.two, &setting.value_of_two),
+                };
+                if file.is_empty() { Ok(()) } else { fs::write(directory.join(file), value) }
+            });
+            match (result, setting.wish) {
+                (Ok(()), _) => {}
+                (Err(_), Wish::Default) if setting.controller == Controller::Memory => {}
+                (Err(error), Wish::Default) => notices.push(Notice::NoPidsLimit { why: layout.obstacle(&error) }),
+                (Err(error), Wish::Asked) => {
+                    cgroup.remove();
+                    return Err(SandboxError::Limit {
+                        what: setting.controller.describe().to_owned(),
+                        why: layout.obstacle(&error),
+                    });
+                }
+            }
+        }
+        Ok(cgroup)
+    }
+
+    /// Moves a process in.
+    pub(super) fn add(&self, pid: Pid) -> io::Result<()> {
+        let pid = pid.as_raw_nonzero().to_string();
+        self.directories.iter().try_for_each(|(_, _, directory)| fs::write(directory.join("cgroup.procs"), &pid))
+    }
+
+    /// Whether the number of processes is limited by it.
+    pub(super) fn limits_pids(&self) -> bool {
+        self.directories.iter().any(|(controller, _, _)| *controller == Controller::Pids)
+    }
+
+    /// What its processes used until now.
+    pub(super) fn counted(&self) -> Counted {
+        let mut counted = Counted::default();
+        for (controller, version, directory) in &self.directories {
+            match (controller, version) {
+                (_, Version::Two) => {
+                    counted.oom_killed |= field(&directory.join("memory.events"), "oom_kill").unwrap_or(0) > 0;
+                    counted.peak_memory_bytes = number(&directory.join("memory.peak"));
+                    counted.cpu = field(&directory.join("cpu.stat"), "usage_usec").map(Duration::from_micros);
+                }
+                (Controller::Memory, Version::One) => {
+                    counted.oom_killed |= field(&directory.join("memory.oom_control"), "oom_kill").unwrap_or(0) > 0;
+                    counted.peak_memory_bytes = number(&directory.join("memory.max_usage_in_bytes"));
+                }
+                _ => {}
+            }
+        }
+        counted
+    }
+
+    /// Kills what is left in it and removes it.
+    pub(super) fn remove(&mut self) {
+        for (_, version, directory) in self.directories.drain(..) {
+            if version == Version::Two {
+                let _absent_before_5_14 = fs::write(directory.join("cgroup.kill"), "1");
+            }
+            remove_directory(&directory);
+        }
+    }
+
+    fn directory(&mut self, layout: &Layout, controller: Controller) -> io::Result<(Version, PathBuf)> {
+        let known = self.directories.iter().find(|(own, version, _)| *own == controller || *version == Version::Two);
+        if let Some((_, version, directory)) = known {
+            return Ok((*version, directory.clone()));
+        }
+        let (version, parent) = match layout.parent(controller.name())? {
+            (layout::Kind::Unified, parent) => (Version::Two, parent),
+            (layout::Kind::Legacy, parent) => (Version::One, parent),
+        };
+        sweep(&parent);
+        let directory = parent.join(own_name());
+        fs::create_dir(&directory)?;
+        self.directories.push((controller, version, directory.clone()));
+        if (controller, version) == (Controller::Cpuset, Version::One) {
+            inherit_cpuset(&parent, &directory)?;
+        }
+        Ok((version, directory))
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        self.remove();
+    }
+}
+
+impl Controller {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Cpu => "cpu",
+            Self::Cpuset => "cpuset",
+            Self::Pids => "pids",
+        }
+    }
+
+    fn describe(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Cpu => "processor time",
+            Self::Cpuset => "the set of processors",
+            Self::Pids => "the number of processes",
+        }
+    }
+}
+
+fn settings(limits: &Limits) -> Vec<Setting> {
+    let mut settings = Vec::new();
+    let mut set = |controller, one, two, value_of_one: String, value_of_two: String, wish| {
+        settings.push(Setting { controller, one, two, value_of_one, value_of_two, wish });
+    };
+    if let Some(memory) = limits.memory_bytes {
+        set(
+            Controller::Memory,
+            "memory.limit_in_bytes",
+            "memory.max",
+            memory.to_string(),
+            memory.to_string(),
+            Wish::Asked,
+        );
+    }
+    // Like Docker: as much swap as memory, unless told otherwise and where swap is accounted.
+    let (total, wish) = match (limits.memory_and_swap_bytes, limits.memory_bytes) {
+        (Some(total), _) => (Some(total), Wish::Asked),
+        (None, memory) => (memory.map(|memory| memory.saturating_mul(2)), Wish::Default),
+    };
+    if let Some(total) = total {
+        let swap = total.saturating_sub(limits.memory_bytes.unwrap_or(0));
+        let one = "memory.memsw.limit_in_bytes";
+        set(Controller::Memory, one, "memory.swap.max", total.to_string(), swap.to_string(), wish);
+    }
+    if let Some(milli) = limits.milli_cpus {
+        let quota = (milli * 100).max(1000);
+        set(Controller::Cpu, "cpu.cfs_quota_us", "cpu.max", quota.to_string(), format!("{quota} 100000"), Wish::Asked);
+    }
+    if let Some(shares) = limits.cpu_shares {
+        let shares = shares.clamp(2, 262_144);
+        let weight = 1 + (shares - 2) * 9999 / 262_142;
+        set(Controller::Cpu, "cpu.shares", "cpu.weight", shares.to_string(), weight.to_string(), Wish::Asked);
+    }
+    if let Some(cpus) = &limits.cpuset {
+        set(Controller::Cpuset, "cpuset.cpus", "cpuset.cpus", cpus.clone(), cpus.clone(), Wish::Asked);
+    }
+    let pids = match limits.pids {
+        PidsLimit::Default => Some((DEFAULT_PIDS, Wish::Default)),
+        PidsLimit::Max(most) => Some((most, Wish::Asked)),
+        PidsLimit::Unlimited => None,
+    };
+    if let Some((most, wish)) = pids {
+        set(Controller::Pids, "pids.max", "pids.max", most.to_string(), most.to_string(), wish);
+    }
+    settings
+}
+
+/// The name that a supervisor gives its cgroup: its process, told apart from a later one of that id.
+fn own_name() -> String {
+    let pid = std::process::id();
+    format!("kiln-{pid}-{}", started(pid).unwrap_or(0))
+}
+
+/// Removes what supervisors left that were killed.
+fn sweep(parent: &Path) {
+    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let owner = name.to_str().and_then(|name| name.strip_prefix("kiln-")?.split_once('-'));
+        let Some((pid, start)) = owner else { continue };
+        let (Ok(pid), Ok(start)) = (pid.parse(), start.parse::<u64>()) else { continue };
+        if started(pid) != Some(start) {
+            remove_directory(&entry.path());
+        }
+    }
+}
+
+/// When a process started, in ticks since boot: field 22 of `proc_pid_stat(5)`.
+fn started(pid: u32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(19)?.parse().ok()
+}
+
+fn remove_directory(directory: &Path) {
+    // A process that was killed leaves its cgroup a moment after it has been waited for.
+    for _attempt in 0..50 {
+        match fs::remove_dir(directory) {
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy => std::thread::sleep(Duration::from_millis(2)),
+            _ => return,
+        }
+    }
+}
+
+/// A new cpuset of version 1 is empty, and takes no process until it is not.
+fn inherit_cpuset(parent: &Path, directory: &Path) -> io::Result<()> {
+    ["cpuset.cpus", "cpuset.mems"]
+        .into_iter()
+        .try_for_each(|file| fs::write(directory.join(file), fs::read(parent.join(file))?))
+}
+
+fn number(path: &Path) -> Option<u64> {
+    fs::read_to_string(path).ok()?.trim().parse().ok()
+}
+
+fn field(path: &Path, name: &str) -> Option<u64> {
+    let text = fs::read_to_string(path).ok()?;
+    text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
+}

@@ -1,0 +1,6 @@
+//! Real commands in real boxes, in a root filesystem made of one static busybox.
+//!
+//! Needs root and `/bin/busybox` (Debian's busybox-static); without them every test says so and passes.
+
+mod basics;
+mod world;
