@@ -26,6 +26,19 @@ impl ChangeBuilder {
         self.change.get(path)
     }
 
+    /// Whether the change has a symbolic link at a path or on the way to it.
+    pub(crate) fn passes_link(&self, path: &RelPath) -> bool {
+        let mut directory = &self.change.directory;
+        for name in path.components() {
+            match directory.entries.get(name) {
+                Some(ChangeEntry::Directory { directory: below, .. }) => directory = below,
+                Some(ChangeEntry::Leaf(_, Leaf::Symlink(_))) => return true,
+                _ => return false,
+            }
+        }
+        false
+    }
+
     /// Gives the root directory new metadata.
     pub fn set_root(&mut self, metadata: Metadata) {
         self.change.root = Some(metadata);

@@ -20,8 +20,9 @@ pub fn diff(lower: &Tree, upper: &Tree) -> Change {
     for path in &torn {
         put_again(&mut change, upper, path);
     }
-    let put = |group: &&Box<[RelPath]>| group.iter().all(|path| is_put(&change, path));
-    change.hard_links = HardLinks::new(upper.hard_links().groups().iter().filter(put).map(|group| group.to_vec()));
+    let put = |group: &[RelPath]| group.iter().all(|path| is_put(&change, path)).then(|| group.to_vec());
+    let groups: Vec<_> = upper.hard_links().groups().iter().filter_map(|group| put(group)).collect();
+    change.hard_links = HardLinks::new(groups);
     change
 }
 

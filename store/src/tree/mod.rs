@@ -60,7 +60,7 @@ impl Timestamp {
 
 /// Extended attributes: names to values, sorted by name.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
-pub struct Xattrs(Option<Box<BTreeMap<Bytes, Bytes>>>);
+pub struct Xattrs(Option<Arc<BTreeMap<Bytes, Bytes>>>);
 
 type Bytes = Box<[u8]>;
 
@@ -84,7 +84,7 @@ impl Xattrs {
 impl FromIterator<(Bytes, Bytes)> for Xattrs {
     fn from_iter<I: IntoIterator<Item = (Bytes, Bytes)>>(pairs: I) -> Self {
         let map: BTreeMap<_, _> = pairs.into_iter().collect();
-        Self((!map.is_empty()).then(|| Box::new(map)))
+        Self((!map.is_empty()).then(|| Arc::new(map)))
     }
 }
 
