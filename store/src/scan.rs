@@ -12,7 +12,9 @@ use std::time::SystemTime;
 
 use rayon::prelude::{IndexedParallelIterator, IntoParallelIterator, ParallelIterator};
 
+use crate::content::Contents;
 use crate::fs::{self, Dir, FsError, HashError, Kind, Stat};
+use crate::layer::keeps_attribute;
 use crate::stat_cache::{self, Record, StatCache};
 use crate::tree::{
     DeviceKind, Directory, Entry, HardLinks, Leaf, MOST_COMPONENTS, Metadata, Node, Timestamp, Tree, Xattrs,
@@ -87,8 +89,8 @@ pub struct ScanOptions<'a> {
 pub struct Scan {
     /// All that the filter kept.
     pub tree: Tree,
-    /// Where its contents lie: paths of regular files below the directory.
-    pub places: Vec<(ObjectId, RelPath)>,
+    /// Where its contents lie: below the directory.
+    pub contents: Contents,
     /// How many files had to be read, because they were not known from an earlier scan.
     pub files_read: usize,
 }
@@ -135,7 +137,9 @@ pub fn scan(root: &Dir, options: &ScanOptions<'_>, cache: Option<&mut StatCache>
         cache.learn(learnt, files.into_inner());
     }
     let tree = Tree::new(metadata, Arc::new(Directory::new(entries)), hard_links);
-    Ok(Scan { tree, places, files_read: read })
+    let directory = root.try_clone().map_err(FsError::of("open", &at))?;
+    let contents = Contents::of_files(Arc::new(directory.into()), places);
+    Ok(Scan { tree, contents, files_read: read })
 }
 
 /// What one scan has at hand and collects.
@@ -311,19 +315,12 @@ pub(crate) fn leaf_of(dir: &Dir, name: &Name, stat: &Stat) -> rustix::io::Result
 /// The attributes that a layer may carry.
 pub(crate) fn xattrs_of(fd: impl std::os::fd::AsFd) -> Result<Xattrs, FsError> {
     let names = fs::list_xattrs(&fd).map_err(FsError::of("list the attributes of", &RelPath::root()))?;
-    let wanted = names.into_iter().filter(|name| is_content(name));
+    let wanted = names.into_iter().filter(|name| keeps_attribute(name));
     let pairs = wanted.filter_map(|name| match fs::get_xattr(&fd, &name) {
         Ok(value) => value.map(|value| Ok((name, value))),
         Err(errno) => Some(Err(FsError::of("read an attribute of", &RelPath::root())(errno))),
     });
     pairs.collect()
-}
-
-/// Whether an attribute belongs to a file's content: what people and programs put there, and
-/// capabilities. Access control lists, labels of security modules and overlayfs's own do not
-/// travel (as in containerd and BuildKit).
-pub(crate) fn is_content(name: &[u8]) -> bool {
-    name == b"security.capability" || name.starts_with(b"user.") && !name.starts_with(b"user.overlay.")
 }
 
 fn now() -> Timestamp {
@@ -368,8 +365,9 @@ mod tests {
     #[test]
     fn everything_but_sockets_is_in_the_tree() {
         let (_base, dir) = context();
-        let Scan { tree, places, files_read } = scan(&dir, &ALL, None).unwrap();
-        assert_eq!((places.len(), files_read), (4, 4));
+        let Scan { tree, contents, files_read } = scan(&dir, &ALL, None).unwrap();
+        assert_eq!(files_read, 4);
+        assert_eq!(contents.read(ObjectId::of(b"three"), 5).unwrap(), b"three");
         let setuid = tree.get(&path("src/b")).unwrap();
         assert_eq!(setuid.metadata, Metadata::root_owned(0o4755, EPOCH));
         assert_eq!(setuid.node, Node::Leaf(Leaf::File { content: ObjectId::of(b"two"), size_bytes: 3 }));

@@ -22,6 +22,7 @@ use rustix::io::{Errno, Result};
 
 pub use hash::{HashError, hash};
 pub use make::Owner;
+pub(crate) use make::{set_mode, set_mtime, set_owner};
 pub use stat::{Kind, Stat};
 pub use xattr::{get_xattr, list_xattrs, remove_xattr, set_xattr};
 
@@ -163,6 +164,12 @@ impl Dir {
                 result => return result,
             }
         }
+    }
+}
+
+impl From<Dir> for OwnedFd {
+    fn from(dir: Dir) -> Self {
+        dir.0
     }
 }
 

@@ -1,0 +1,176 @@
+//! Root filesystems to run in.
+//!
+//! A snapshot is data: which directories to stack, or which directory it is. The sandbox mounts it,
+//! inside its own namespaces and, as root, through idmapped mounts (the data directory too); the
+//! options are `userxattr`, `index=off`, `xino=off`, `metacopy=off`, `volatile` and never
+//! `redirect_dir=off`, which `userxattr` refuses because it implies `nofollow`. Mount it `nodev`:
+//! device nodes of images are data.
+
+use std::path::{Path, PathBuf};
+
+use crate::checkout::{CheckoutError, name};
+use crate::content::Contents;
+use crate::fs::Dir;
+use crate::layer::RootTreeError;
+use crate::sharing::{RootDriver, Sharing};
+use crate::store::Area;
+use crate::tree::{Timestamp, Tree, diff};
+use crate::unpack::{Unpack, UnpackError};
+use crate::{DiffId, RelPath, Store, StoreError, Temporary};
+
+/// What a root filesystem is made of. All paths are absolute.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SnapshotRoot {
+    /// Directories for overlayfs to stack.
+    Overlay {
+        /// The layers, topmost first; at least one.
+        lowers: Vec<PathBuf>,
+        /// The data-only layer below them all (`datadir+`), where their stubs point.
+        data: Option<PathBuf>,
+        /// Where changes go.
+        upper: PathBuf,
+        /// Overlayfs's own.
+        work: PathBuf,
+    },
+    /// A directory that holds everything.
+    Copy {
+        /// The root itself.
+        path: PathBuf,
+    },
+}
+
+/// A root filesystem to run in; gone when dropped, unless it was made in a directory of its user's.
+#[derive(Debug)]
+pub struct Snapshot {
+    root: SnapshotRoot,
+    home: Home,
+}
+
+#[derive(Debug)]
+enum Home {
+    Temporary(Temporary),
+    Given(PathBuf),
+}
+
+/// Why there is no root filesystem.
+#[derive(Debug, thiserror::Error)]
+pub enum SnapshotError {
+    /// A layer cannot be unpacked.
+    #[error(transparent)]
+    Checkout(#[from] CheckoutError),
+    /// The layers' trees cannot be put together.
+    #[error(transparent)]
+    RootTree(#[from] RootTreeError),
+    /// The root filesystem cannot be written.
+    #[error("cannot make a root filesystem")]
+    Unpack(#[from] UnpackError),
+    /// The store cannot be read or written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Snapshot {
+    /// What to mount.
+    pub fn root(&self) -> &SnapshotRoot {
+        &self.root
+    }
+
+    /// The directory that all of it but the layers is in.
+    pub fn home(&self) -> &Path {
+        match &self.home {
+            Home::Temporary(temporary) => temporary.path(),
+            Home::Given(path) => path,
+        }
+    }
+
+    /// The directory in which changes show: the upper one, or the copy.
+    pub fn changes(&self) -> &Path {
+        match &self.root {
+            SnapshotRoot::Overlay { upper, .. } => upper,
+            SnapshotRoot::Copy { path } => path,
+        }
+    }
+}
+
+impl Store {
+    /// Makes a fresh root filesystem of layers, lowest first; it goes when the value does.
+    pub fn snapshot(&self, layers: &[DiffId]) -> Result<Snapshot, SnapshotError> {
+        let temporary = self.temporary()?;
+        let root = self.root_in(layers, temporary.path())?;
+        Ok(Snapshot { root, home: Home::Temporary(temporary) })
+    }
+
+    /// Makes a root filesystem in a directory, or takes up the one that was made there of the same
+    /// layers: what was changed in it is still there. It stays.
+    pub fn snapshot_in(&self, layers: &[DiffId], directory: &Path) -> Result<Snapshot, SnapshotError> {
+        let root = self.root_in(layers, directory)?;
+        Ok(Snapshot { root, home: Home::Given(directory.to_owned()) })
+    }
+
+    fn root_in(&self, layers: &[DiffId], directory: &Path) -> Result<SnapshotRoot, SnapshotError> {
+        let mechanism = self.mechanism()?;
+        let copy = directory.join(COPY);
+        if mechanism.root == RootDriver::Copy || copy.exists() {
+            if !copy.exists() {
+                self.copy_root(layers, directory, mechanism.sharing)?;
+            }
+            return Ok(SnapshotRoot::Copy { path: copy });
+        }
+        let mut lowers = Vec::with_capacity(layers.len().max(1));
+        for count in (1..=layers.len()).rev() {
+            lowers.extend(self.checkout(&layers[..count])?.map(|checkout| checkout.path));
+        }
+        if lowers.is_empty() {
+            lowers.push(ensure(directory, EMPTY)?);
+        }
+        let data = (mechanism.sharing == Sharing::DataOnly).then(|| self.dir(Area::Objects));
+        let (upper, work) = (directory.join(UPPER), ensure(directory, WORK)?);
+        if !upper.exists() {
+            let tree = self.root_tree(layers)?;
+            self.make_upper(directory, &tree)?;
+        }
+        Ok(SnapshotRoot::Overlay { lowers, data, upper, work })
+    }
+
+    /// Makes the upper directory. It is the root that processes see, so it looks like the tree's.
+    fn make_upper(&self, directory: &Path, tree: &Tree) -> Result<(), SnapshotError> {
+        let upper = make(directory, UPPER)?;
+        let nothing = Contents::default();
+        Ok(Unpack::new(self, &nothing, Sharing::Copy).describe(&upper, &RelPath::root(), tree.metadata())?)
+    }
+
+    /// Writes all files out. The copy gets its name when it is whole.
+    fn copy_root(&self, layers: &[DiffId], directory: &Path, sharing: Sharing) -> Result<(), SnapshotError> {
+        let tree = self.root_tree(layers)?;
+        let mut contents = Contents::of_objects(self);
+        for id in layers {
+            let layer = self.layer(*id)?.ok_or(CheckoutError::NoLayer(*id))?;
+            contents = contents.merge(layer.contents()?);
+        }
+        let mut whole = diff(&Tree::empty(Timestamp::default()), &tree);
+        whole.root = Some(tree.metadata().clone());
+        let draft = make(directory, DRAFT)?;
+        Unpack::new(self, &contents, sharing).change(&draft, &whole)?;
+        let copy = directory.join(COPY);
+        Ok(std::fs::rename(directory.join(DRAFT), &copy).map_err(StoreError::io("rename to", copy))?)
+    }
+}
+
+const UPPER: &str = "upper";
+const WORK: &str = "work";
+const EMPTY: &str = "empty";
+const COPY: &str = "root";
+const DRAFT: &str = "draft";
+
+fn ensure(directory: &Path, part: &str) -> Result<PathBuf, StoreError> {
+    let path = directory.join(part);
+    if !path.exists() {
+        make(directory, part)?;
+    }
+    Ok(path)
+}
+
+fn make(directory: &Path, part: &str) -> Result<Dir, StoreError> {
+    let made = Dir::open(directory).and_then(|dir| dir.make_dir(&name(part)));
+    made.map_err(|errno| StoreError::io("make", directory.join(part))(errno.into()))
+}
