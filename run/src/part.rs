@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
-use crate::sandbox;
+use crate::{container, sandbox};
 
 /// A process that kiln starts from its own program.
 #[derive(Debug, Clone, Copy)]
@@ -20,7 +20,7 @@ pub struct Part {
 }
 
 /// Every part there is; [`intercept`] looks here.
-const PARTS: &[Part] = &[sandbox::SUPERVISOR];
+const PARTS: &[Part] = &[sandbox::SUPERVISOR, container::MONITOR];
 
 /// Becomes the part that this process was started as, if it was, and never returns then.
 ///

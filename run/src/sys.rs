@@ -4,6 +4,7 @@
 use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::sync::atomic::{AtomicI32, Ordering};
 
 use nix::libc;
 use rustix::process::Pid;
@@ -222,6 +223,80 @@ pub(crate) fn reset_signals() {
         unsafe { libc::signal(signal, libc::SIG_DFL) };
     }
     let _never_fails = nix::sys::signal::SigSet::empty().thread_set_mask();
+}
+
+/// Lets writing to a pipe that nobody reads fail instead of ending the process. Rust programs start so;
+/// a part that is intercepted before `main` does not.
+pub(crate) fn ignore_broken_pipes() {
+    // SAFETY: SIG_IGN is no function; setting it touches no memory of ours.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+}
+
+/// Sends a signal by its number, real-time ones included, to the process of a pidfd. It is no error
+/// if that has ended.
+pub(crate) fn pidfd_send_signal(pidfd: BorrowedFd<'_>, number: i32) -> io::Result<()> {
+    let no_info = std::ptr::null::<libc::siginfo_t>();
+    // SAFETY: a null siginfo asks the kernel to fill in its own; the rest are integers.
+    let sent = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), number, no_info, 0) };
+    match done(sent) {
+        Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
+        other => other,
+    }
+}
+
+/// Where [`on_signal`] writes to; -1 is nowhere.
+static SIGNAL_PIPE: AtomicI32 = AtomicI32::new(-1);
+
+/// Signals that are written to a pipe instead of doing what they do, until this is dropped.
+pub(crate) struct Caught {
+    before: Vec<(i32, libc::sigaction)>,
+    pipe: OwnedFd,
+}
+
+/// Writes each of `signals` that comes as one byte to `pipe`, which must be non-blocking. One at a time
+/// in a process: the second is told that the device is busy.
+pub(crate) fn catch_signals(signals: &[i32], pipe: OwnedFd) -> io::Result<Caught> {
+    let mut caught = Caught { before: Vec::new(), pipe };
+    if signals.is_empty() {
+        return Ok(caught);
+    }
+    let claim = SIGNAL_PIPE.compare_exchange(-1, caught.pipe.as_raw_fd(), Ordering::SeqCst, Ordering::SeqCst);
+    claim.map_err(|_| io::Error::from_raw_os_error(libc::EBUSY))?;
+    for signal in signals {
+        // SAFETY: all zeroes is a valid `sigaction`: no flags, an empty mask, the default action.
+        let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+        action.sa_sigaction = on_signal as extern "C" fn(libc::c_int) as libc::sighandler_t;
+        action.sa_flags = libc::SA_RESTART;
+        let mut before = action;
+        // SAFETY: both structures outlive the call, and the handler is async-signal-safe: it reads an
+        // atomic and calls write(2).
+        let result = unsafe { libc::sigaction(*signal, &raw const action, &raw mut before) };
+        done(result.into())?;
+        caught.before.push((*signal, before));
+    }
+    Ok(caught)
+}
+
+impl Drop for Caught {
+    fn drop(&mut self) {
+        for (signal, before) in &self.before {
+            // SAFETY: `before` is what the kernel said the action was.
+            unsafe { libc::sigaction(*signal, before, std::ptr::null_mut()) };
+        }
+        // Whoever caught nothing has not claimed the pipe.
+        let _ = SIGNAL_PIPE.compare_exchange(self.pipe.as_raw_fd(), -1, Ordering::SeqCst, Ordering::SeqCst);
+    }
+}
+
+extern "C" fn on_signal(signal: libc::c_int) {
+    let byte = signal as u8;
+    // SAFETY: errno is this thread's own, and put back below; `byte` outlives write(2), which is
+    // async-signal-safe and fails harmlessly on a pipe that is full or gone.
+    unsafe {
+        let errno = *libc::__errno_location();
+        libc::write(SIGNAL_PIPE.load(Ordering::SeqCst), (&raw const byte).cast(), 1);
+        *libc::__errno_location() = errno;
+    }
 }
 
 /// Ends the process at once, without destructors or exit handlers.

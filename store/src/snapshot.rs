@@ -107,6 +107,24 @@ impl Store {
         Ok(Snapshot { root, home: Home::Given(directory.to_owned()) })
     }
 
+    /// Writes what layers, lowest first, have in the directory at `path` into an empty directory, the
+    /// look of the directory itself included: a volume begins so. Links in the path stay inside the
+    /// root. Says whether there is such a directory.
+    pub fn write_out(&self, layers: &[DiffId], path: &RelPath, directory: &Path) -> Result<bool, SnapshotError> {
+        let tree = self.root_tree(layers)?;
+        let Some(part) = tree.resolve(path).ok().and_then(|found| tree.subtree(&found.path())) else {
+            return Ok(false);
+        };
+        let to = Dir::open(directory).map_err(|errno| StoreError::io("open", directory)(errno.into()))?;
+        let sharing = match self.mechanism()?.sharing {
+            Sharing::Reflink => Sharing::Reflink,
+            // A stub has its content only where overlayfs stacks it.
+            Sharing::DataOnly | Sharing::Copy => Sharing::Copy,
+        };
+        self.write_tree(layers, &part, &to, sharing)?;
+        Ok(true)
+    }
+
     fn root_in(&self, layers: &[DiffId], directory: &Path) -> Result<SnapshotRoot, SnapshotError> {
         let mechanism = self.mechanism()?;
         let copy = directory.join(COPY);
@@ -142,17 +160,22 @@ impl Store {
     /// Writes all files out. The copy gets its name when it is whole.
     fn copy_root(&self, layers: &[DiffId], directory: &Path, sharing: Sharing) -> Result<(), SnapshotError> {
         let tree = self.root_tree(layers)?;
+        let draft = make(directory, DRAFT)?;
+        self.write_tree(layers, &tree, &draft, sharing)?;
+        let copy = directory.join(COPY);
+        Ok(std::fs::rename(directory.join(DRAFT), &copy).map_err(StoreError::io("rename to", copy))?)
+    }
+
+    /// Writes a tree, the contents of which are some layers', into an empty directory.
+    fn write_tree(&self, layers: &[DiffId], tree: &Tree, to: &Dir, sharing: Sharing) -> Result<(), SnapshotError> {
         let mut contents = Contents::of_objects(self);
         for id in layers {
             let layer = self.layer(*id)?.ok_or(CheckoutError::NoLayer(*id))?;
             contents = contents.merge(layer.contents()?);
         }
-        let mut whole = diff(&Tree::empty(Timestamp::default()), &tree);
+        let mut whole = diff(&Tree::empty(Timestamp::default()), tree);
         whole.root = Some(tree.metadata().clone());
-        let draft = make(directory, DRAFT)?;
-        Unpack::new(self, &contents, sharing).change(&draft, &whole)?;
-        let copy = directory.join(COPY);
-        Ok(std::fs::rename(directory.join(DRAFT), &copy).map_err(StoreError::io("rename to", copy))?)
+        Ok(Unpack::new(self, &contents, sharing).change(to, &whole)?)
     }
 }
 

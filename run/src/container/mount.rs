@@ -8,6 +8,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::options::parse_bytes;
+
 /// Why a text describes no mount.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MountError {
@@ -124,22 +126,16 @@ pub enum MountRequest {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TmpfsOptions {
     /// Its size: the kernel's default, half of the memory, if `None`.
-    pub size: Option<String>,
+    pub size_bytes: Option<u64>,
     /// The mode of its root.
     pub mode: u32,
-    /// The owner of its root.
-    pub uid: u32,
-    /// The group of its root.
-    pub gid: u32,
-    /// Whether programs on it can be executed.
-    pub executable: bool,
     /// Whether it may be changed.
     pub access: Access,
 }
 
 impl Default for TmpfsOptions {
     fn default() -> Self {
-        Self { size: None, mode: 0o1777, uid: 0, gid: 0, executable: false, access: Access::ReadWrite }
+        Self { size_bytes: None, mode: 0o1777, access: Access::ReadWrite }
     }
 }
 
@@ -244,18 +240,13 @@ impl MountRequest {
         let mut options = TmpfsOptions::default();
         for word in words.split(',').filter(|word| !word.is_empty()) {
             let (name, value) = word.split_once('=').unwrap_or((word, ""));
-            let number = || value.parse().map_err(|_| bad_value(text, name));
             match name {
                 "rw" => options.access = Access::ReadWrite,
                 "ro" => options.access = Access::ReadOnly,
-                "exec" => options.executable = true,
-                // Nothing on a tmpfs of a container is a device or set-user-id, asked for or not.
-                "noexec" => options.executable = false,
-                "nosuid" | "nodev" => {}
-                "size" => options.size = Some(value.to_owned()),
+                // So it is anyway, as in Docker; the opposites are refused.
+                "noexec" | "nosuid" | "nodev" => {}
+                "size" => options.size_bytes = Some(parse_bytes(value).ok_or_else(|| bad_value(text, name))?),
                 "mode" => options.mode = octal(value).ok_or_else(|| bad_value(text, name))?,
-                "uid" => options.uid = number()?,
-                "gid" => options.gid = number()?,
                 _ => return Err(MountError::Option { text: text.to_owned(), option: word.to_owned() }),
             }
         }
@@ -296,7 +287,9 @@ impl<'a> Fields<'a> {
 
     fn tmpfs(&mut self, access: Access) -> Result<TmpfsOptions, MountError> {
         let mut options = TmpfsOptions { access, ..TmpfsOptions::default() };
-        options.size = self.take(&["tmpfs-size"]).map(str::to_owned);
+        if let Some(size) = self.take(&["tmpfs-size"]) {
+            options.size_bytes = Some(parse_bytes(size).ok_or_else(|| bad_value(self.text, "tmpfs-size"))?);
+        }
         if let Some(mode) = self.take(&["tmpfs-mode"]) {
             options.mode = octal(mode).ok_or_else(|| bad_value(self.text, "tmpfs-mode"))?;
         }
@@ -363,8 +356,8 @@ mod tests {
                 format!("volume {} {target}{} {copy_up:?}", name.as_deref().unwrap_or("-"), access(how))
             }
             Ok(MountRequest::Tmpfs { target, options }) => {
-                let size = options.size.as_deref().unwrap_or("-");
-                format!("tmpfs {target}{} {size} {:o} {}", access(options.access), options.mode, options.executable)
+                let size = options.size_bytes.map_or("-".to_owned(), |bytes| bytes.to_string());
+                format!("tmpfs {target}{} {size} {:o}", access(options.access), options.mode)
             }
             Err(error) => error.to_string(),
         }
@@ -395,7 +388,7 @@ mod tests {
             ("type=bind,src=/a,dst=/b,ro=false", "bind /a /b Refuse"),
             ("dst=/b", "volume - /b Yes"),
             ("type=volume,src=v,destination=/b,volume-nocopy", "volume v /b No"),
-            ("type=tmpfs,dst=/t,tmpfs-size=1m,tmpfs-mode=700", "tmpfs /t 1m 700 false"),
+            ("type=tmpfs,dst=/t,tmpfs-size=1m,tmpfs-mode=700", "tmpfs /t 1048576 700"),
         ] {
             assert_eq!(show(MountRequest::parse_mount(text)), expected);
         }
@@ -414,13 +407,13 @@ mod tests {
     #[test]
     fn memory_of_tmpfs() {
         for (text, expected) in [
-            ("/run", "tmpfs /run - 1777 false"),
-            ("/run:rw,exec,size=64m,mode=755", "tmpfs /run 64m 755 true"),
-            ("/run:ro", "tmpfs /run ro - 1777 false"),
+            ("/run", "tmpfs /run - 1777"),
+            ("/run:rw,noexec,size=64m,mode=755", "tmpfs /run 67108864 755"),
+            ("/run:ro", "tmpfs /run ro - 1777"),
         ] {
             assert_eq!(show(MountRequest::parse_tmpfs(text)), expected);
         }
-        for text in ["run", "/run:mode=9", "/run:huge=always", "/run:uid=x"] {
+        for text in ["run", "/run:mode=9", "/run:huge=always", "/run:uid=1", "/run:exec", "/run:size=x"] {
             assert!(MountRequest::parse_tmpfs(text).is_err(), "{text}");
         }
     }

@@ -5,6 +5,7 @@
 //! [`Config`](super::record::Config), of which some of these structures are part as they are.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -113,36 +114,46 @@ pub struct NetworkOptions {
     /// The host name; the short id if `None`.
     pub hostname: Option<String>,
     /// Name servers instead of the host's.
-    pub dns_servers: Vec<String>,
+    pub dns_servers: Vec<IpAddr>,
     /// Search domains instead of the host's.
     pub dns_search: Vec<String>,
     /// Resolver options instead of the host's.
     pub dns_options: Vec<String>,
-    /// `name:address` lines for /etc/hosts; `host-gateway` is an address, too.
-    pub extra_hosts: Vec<String>,
+    /// Lines for /etc/hosts: name and address (`--add-host`).
+    pub extra_hosts: Vec<(String, IpAddr)>,
 }
 
 /// What a container may use up; `None` is no limit.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// Memory.
     pub memory_bytes: Option<u64>,
     /// Memory and swap together; twice the memory if `None`.
     pub memory_swap: Option<MemorySwap>,
-    /// Processor time, in billionths of a processor (`--cpus 1.5` is 1 500 000 000).
-    pub nano_cpus: Option<u64>,
+    /// Processors' worth of time, in thousandths (`--cpus 1.5` is 1500).
+    pub milli_cpus: Option<u64>,
     /// Weight against others, 2 to 262144, where 1024 is usual.
     pub cpu_shares: Option<u64>,
     /// Processors it may run on, as `0-2,4`.
     pub cpuset_cpus: Option<String>,
-    /// Memory nodes it may use.
-    pub cpuset_mems: Option<String>,
-    /// Processes and threads; the sandbox's default if `None`, `Some(None)` for no limit.
-    pub pids: Option<Option<u64>>,
+    /// Processes and threads.
+    pub pids: PidsLimit,
     /// Limits of each process.
     pub ulimits: Vec<Ulimit>,
     /// Size of /dev/shm; 64 MiB if `None`.
     pub shm_size_bytes: Option<u64>,
+}
+
+/// How many processes and threads.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PidsLimit {
+    /// As many as the sandbox allows by itself.
+    #[default]
+    Default,
+    /// So many.
+    Max(u64),
+    /// As many as the host has.
+    Unlimited,
 }
 
 /// How much swap stands beside the memory.
@@ -182,10 +193,6 @@ pub struct Isolation {
     pub seccomp: Seccomp,
     /// Whether the user namespace is the host's (`--userns=host`).
     pub host_users: bool,
-    /// Kernel parameters of the container's own namespaces.
-    pub sysctls: BTreeMap<String, String>,
-    /// `--oom-score-adj`.
-    pub oom_score_adj: Option<i32>,
 }
 
 /// Which system calls are let through.
@@ -206,4 +213,50 @@ pub enum After {
     Keep,
     /// It goes, and its anonymous volumes with it (`--rm`).
     Remove,
+}
+
+/// Reads a number of bytes as Docker's `-m` does: digits, a fraction perhaps, and `b`, `k`, `m`, `g` or
+/// `t` in either case, with or without a `b` after it; powers of 1024. `None` if it is no such number.
+pub fn parse_bytes(text: &str) -> Option<u64> {
+    let lower = text.trim().to_ascii_lowercase();
+    let digits = lower.trim_end_matches(|character: char| character.is_ascii_alphabetic());
+    let shift = match lower[digits.len()..].trim_end_matches("ib").trim_end_matches('b') {
+        "" => 0,
+        "k" => 10,
+        "m" => 20,
+        "g" => 30,
+        "t" => 40,
+        _ => return None,
+    };
+    if let Ok(number) = digits.parse::<u64>() {
+        return number.checked_mul(1 << shift);
+    }
+    let number: f64 = digits.parse().ok().filter(|number: &f64| number.is_finite() && *number >= 0.0)?;
+    Some((number * (1u64 << shift) as f64) as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse_bytes;
+
+    #[test]
+    fn sizes_as_docker_reads_them() {
+        for (text, bytes) in [
+            ("0", Some(0)),
+            ("6", Some(6)),
+            ("6b", Some(6)),
+            ("1k", Some(1024)),
+            ("1.5K", Some(1536)),
+            ("500M", Some(500 << 20)),
+            ("64mb", Some(64 << 20)),
+            ("2GiB", Some(2 << 30)),
+            ("", None),
+            ("m", None),
+            ("-1", None),
+            ("1x", None),
+            ("99999999999t", None),
+        ] {
+            assert_eq!(parse_bytes(text), bytes, "{text}");
+        }
+    }
 }

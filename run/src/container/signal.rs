@@ -20,10 +20,32 @@ const RTMIN: u8 = 34;
 const RTMAX: u8 = 64;
 
 impl Signal {
+    /// The terminal is gone.
+    pub const HUP: Self = Self(1);
+    /// Control-C.
+    pub const INT: Self = Self(2);
+    /// Control-backslash.
+    pub const QUIT: Self = Self(3);
     /// Ends the process whether it likes it or not.
     pub const KILL: Self = Self(9);
+    /// Means what the program says it means.
+    pub const USR1: Self = Self(10);
+    /// Means what the program says it means.
+    pub const USR2: Self = Self(12);
+    /// A timer has run out.
+    pub const ALRM: Self = Self(14);
     /// Asks the process to end: what `stop` sends by default.
     pub const TERM: Self = Self(15);
+    /// Goes on after a stop.
+    pub const CONT: Self = Self(18);
+    /// Control-Z.
+    pub const TSTP: Self = Self(20);
+    /// Reads from a terminal in the background.
+    pub const TTIN: Self = Self(21);
+    /// Writes to a terminal in the background.
+    pub const TTOU: Self = Self(22);
+    /// The terminal has another size.
+    pub const WINCH: Self = Self(28);
 
     /// The number that the kernel knows it by.
     pub fn number(self) -> i32 {

@@ -1,0 +1,219 @@
+//! Which containers there are.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use store::Store;
+
+use super::container::Container;
+use super::directory::ids;
+use super::error::ContainerError;
+use super::mount::MountSource;
+use super::options::After;
+use super::record::{Exited, Phase, Seen, State};
+use super::remove::remove_ended;
+
+/// Which containers are wanted, as `docker ps` filters them.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// Whether those that do not run are wanted, too (`-a`).
+    pub all: bool,
+    /// Conditions; several of one kind are alternatives, but for labels.
+    pub conditions: Vec<Condition>,
+}
+
+/// One condition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Condition {
+    /// The id begins so.
+    Id(String),
+    /// The name contains this.
+    Name(String),
+    /// The label is there, with this value if one is given.
+    Label(String, Option<String>),
+    /// Docker's word for its state; implies all.
+    Status(String),
+    /// It ended with this code; implies all.
+    Exited(u8),
+    /// It is of this image: the name that the user gave, or the beginning of its id.
+    Ancestor(String),
+    /// It mounts this volume, or something at this target.
+    Volume(String),
+}
+
+/// A container and how it is.
+#[derive(Debug, Clone)]
+pub struct Listed {
+    /// The container.
+    pub container: Container,
+    /// How it is.
+    pub state: State,
+}
+
+impl Condition {
+    /// Reads the value of one `--filter`.
+    ///
+    /// # Errors
+    /// If it is no filter of containers.
+    pub fn parse(text: &str) -> Result<Self, ContainerError> {
+        let error = || ContainerError::Value { what: "filter", value: text.to_owned() };
+        let (key, value) = text.split_once('=').ok_or_else(error)?;
+        let value = value.to_owned();
+        Ok(match key {
+            "id" => Self::Id(value),
+            "name" => Self::Name(value.trim_start_matches('/').to_owned()),
+            "label" => match value.split_once('=') {
+                Some((name, value)) => Self::Label(name.to_owned(), Some(value.to_owned())),
+                None => Self::Label(value, None),
+            },
+            "status" if matches!(value.as_str(), "created" | "running" | "exited") => Self::Status(value),
+            // States that Docker knows and no container of kiln's is in.
+            "status" if matches!(value.as_str(), "paused" | "restarting" | "removing" | "dead") => Self::Status(value),
+            "exited" => Self::Exited(value.parse().map_err(|_| error())?),
+            "ancestor" => Self::Ancestor(value),
+            "volume" => Self::Volume(value),
+            _ => return Err(error()),
+        })
+    }
+
+    fn holds(&self, listed: &Listed) -> bool {
+        let config = listed.container.config();
+        match self {
+            Self::Id(prefix) => config.id.to_string().starts_with(prefix.as_str()),
+            Self::Name(part) => config.name.as_str().contains(part.as_str()),
+            Self::Label(name, None) => config.labels.contains_key(name),
+            Self::Label(name, Some(value)) => config.labels.get(name) == Some(value),
+            Self::Status(word) => listed.state.status() == word,
+            Self::Exited(code) => listed.state.exited().is_some_and(|exited| exited.code == *code),
+            Self::Ancestor(image) => {
+                let id = config.image.to_string();
+                let digits = id.trim_start_matches("sha256:");
+                config.image_name == *image || id == *image || (!image.is_empty() && digits.starts_with(image.as_str()))
+            }
+            Self::Volume(text) => config.mounts.iter().any(|mount| {
+                let is_name = matches!(&mount.source, MountSource::Volume { name, .. } if name == text);
+                is_name || mount.target == *text
+            }),
+        }
+    }
+}
+
+impl Filter {
+    fn accepts(&self, listed: &Listed) -> bool {
+        let wants_all = |condition: &Condition| matches!(condition, Condition::Status(_) | Condition::Exited(_));
+        if !self.all && !self.conditions.iter().any(wants_all) && listed.state.running().is_none() {
+            return false;
+        }
+        self.conditions.iter().all(|condition| {
+            let alternatives = |other: &&Condition| match condition {
+                Condition::Label(..) => *other == condition,
+                _ => std::mem::discriminant(*other) == std::mem::discriminant(condition),
+            };
+            self.conditions.iter().filter(alternatives).any(|condition| condition.holds(listed))
+        })
+    }
+}
+
+/// The containers that a filter lets through, newest first. Lost ones are found out here, and removed
+/// if that is what was to become of them.
+///
+/// # Errors
+/// If the store cannot be read. A container that is removed meanwhile is none.
+pub fn list(store: &Store, filter: &Filter) -> Result<Vec<Listed>, ContainerError> {
+    let mut listed = Vec::new();
+    for id in ids(store)? {
+        match look(store, id) {
+            Ok(Some(found)) if filter.accepts(&found) => listed.push(found),
+            Ok(_) | Err(ContainerError::NoSuchContainer(_)) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    listed.sort_by_key(|listed| std::cmp::Reverse(listed.container.config().created));
+    Ok(listed)
+}
+
+fn look(store: &Store, id: super::id::ContainerId) -> Result<Option<Listed>, ContainerError> {
+    let container = Container::open(store, id)?;
+    let state = container.state()?;
+    let lost = state.exited().is_some_and(|exited| exited.seen != Seen::ByMonitor);
+    if lost && container.config().after == After::Remove {
+        remove_ended(store, container.directory(), container.config())?;
+        return Ok(None);
+    }
+    Ok(Some(Listed { container, state }))
+}
+
+/// The `STATUS` column of `docker ps`: `Up 5 minutes`, `Exited (0) 3 seconds ago`, `Created`.
+pub fn status_text(state: &State, now: Timestamp) -> String {
+    let since = |time: Timestamp| Duration::try_from(now.duration_since(time)).unwrap_or_default();
+    match &state.phase {
+        Phase::Created => "Created".to_owned(),
+        Phase::Running(running) => format!("Up {}", human(since(running.started))),
+        Phase::Exited(exited) => {
+            let ago = human(since(exited.finished));
+            format!("Exited ({}) {ago} ago{}", exited.code, how_lost(exited))
+        }
+    }
+}
+
+fn how_lost(exited: &Exited) -> &'static str {
+    match exited.seen {
+        Seen::ByMonitor => "",
+        Seen::MonitorLost => " (monitor lost)",
+        Seen::LostAtReboot => " (lost at reboot)",
+    }
+}
+
+/// A duration as Docker words it.
+fn human(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    let hours = (seconds + 1800) / 3600;
+    match (seconds, hours) {
+        (0, _) => "Less than a second".to_owned(),
+        (1, _) => "1 second".to_owned(),
+        (2..60, _) => format!("{seconds} seconds"),
+        (60..120, _) => "About a minute".to_owned(),
+        (120..2760, _) => format!("{} minutes", seconds / 60),
+        (_, 0..=1) => "About an hour".to_owned(),
+        (_, 2..48) => format!("{hours} hours"),
+        (_, 48..336) => format!("{} days", hours / 24),
+        (_, 336..1440) => format!("{} weeks", hours / 24 / 7),
+        (_, 1440..17520) => format!("{} months", hours / 24 / 30),
+        _ => format!("{} years", hours / 24 / 365),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_as_docker_words_them() {
+        for (seconds, expected) in [
+            (0, "Less than a second"),
+            (1, "1 second"),
+            (59, "59 seconds"),
+            (60, "About a minute"),
+            (120, "2 minutes"),
+            (45 * 60, "45 minutes"),
+            (46 * 60, "About an hour"),
+            (3600 * 2, "2 hours"),
+            (3600 * 47, "47 hours"),
+            (3600 * 48, "2 days"),
+            (3600 * 24 * 14, "2 weeks"),
+            (3600 * 24 * 60, "2 months"),
+            (3600 * 24 * 365 * 2, "2 years"),
+        ] {
+            assert_eq!(human(Duration::from_secs(seconds)), expected);
+        }
+    }
+
+    #[test]
+    fn filters_are_read() {
+        assert_eq!(Condition::parse("label=a=b").unwrap(), Condition::Label("a".into(), Some("b".into())));
+        assert_eq!(Condition::parse("name=/web").unwrap(), Condition::Name("web".into()));
+        for text in ["", "name", "status=odd", "exited=x", "network=none"] {
+            assert!(Condition::parse(text).is_err(), "{text}");
+        }
+    }
+}

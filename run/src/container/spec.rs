@@ -1,0 +1,160 @@
+//! From a container's config to the sandbox's spec.
+//!
+//! Pure but for the facts of this start that it is given: where the root file system and the volumes
+//! are, which process has the network to join, how large the terminal is.
+
+use std::path::PathBuf;
+
+use crate::sandbox::{
+    AbstractSockets, Access as BoxAccess, CapabilitySet, Command, Dns, Etc, Init, Limits as BoxLimits,
+    Mount as BoxMount, Network, PidsLimit as BoxPids, Rlimit, Rootfs, Seccomp as BoxSeccomp, Source, Spec, Terminal,
+    UserNamespace,
+};
+
+use super::error::ContainerError;
+use super::mount::{Access, Mount, MountSource};
+use super::options::{Isolation, Limits, MemorySwap, NetworkMode, PidsLimit, Seccomp};
+use super::record::Config;
+use super::terminal::Size;
+
+/// What a start adds to the config.
+pub(super) struct Facts {
+    /// The root file system.
+    pub(super) rootfs: Rootfs,
+    /// Where volumes are: their parent directory.
+    pub(super) volumes: PathBuf,
+    /// A process of the container whose network is joined.
+    pub(super) joined: Option<i32>,
+    /// How large the terminal is, if there is one.
+    pub(super) size: Size,
+}
+
+/// The spec of a container's sandbox.
+pub(super) fn spec(config: &Config, facts: Facts) -> Result<Spec, ContainerError> {
+    let Facts { rootfs, volumes, joined, size } = facts;
+    let argv = config.argv().map(Into::into).collect();
+    let mut spec = Spec::new(rootfs, argv);
+    spec.capabilities = capabilities(&config.isolation)?;
+    if config.isolation.privileged {
+        spec = spec.privileged();
+    }
+    spec.rootfs_access = if config.isolation.read_only { BoxAccess::ReadOnly } else { BoxAccess::ReadWrite };
+    spec.command = command(config);
+    spec.hostname = config.hostname();
+    spec.etc = etc(config);
+    spec.mounts = config.mounts.iter().map(|mount| mount_of(mount, &volumes)).collect();
+    spec.network = network(config, joined);
+    if config.isolation.host_users || matches!(config.network.mode, NetworkMode::Host) {
+        spec.user_namespace = UserNamespace::Host;
+    }
+    if config.isolation.seccomp == Seccomp::Unconfined {
+        spec.seccomp = BoxSeccomp::Unconfined;
+    }
+    spec.no_new_privileges = config.isolation.no_new_privileges;
+    spec.rlimits = config
+        .limits
+        .ulimits
+        .iter()
+        .map(|limit| Rlimit { name: limit.name.clone(), soft: limit.soft, hard: limit.hard })
+        .collect();
+    spec.limits = limits(&config.limits);
+    spec.shm_bytes = config.limits.shm_size_bytes.unwrap_or(spec.shm_bytes);
+    if config.process.terminal {
+        spec.terminal = Terminal::Console { rows: size.rows, columns: size.columns };
+    }
+    spec.init = if config.process.init { Init::Reaper } else { Init::Command };
+    Ok(spec)
+}
+
+/// Docker's order: additions to the default set first, then what is dropped, `ALL` either way.
+fn capabilities(isolation: &Isolation) -> Result<CapabilitySet, ContainerError> {
+    let is_all = |name: &String| name.eq_ignore_ascii_case("all");
+    let drops_all = isolation.cap_drop.iter().any(is_all);
+    let mut set = match (isolation.cap_add.iter().any(is_all), drops_all) {
+        (true, _) => CapabilitySet::all(),
+        (false, true) => CapabilitySet::EMPTY,
+        (false, false) => CapabilitySet::docker_default(),
+    };
+    for name in isolation.cap_add.iter().filter(|name| !is_all(name)) {
+        set = set.with(name.parse()?);
+    }
+    for name in isolation.cap_drop.iter().filter(|name| !is_all(name)) {
+        set = set.without(name.parse()?);
+    }
+    Ok(set)
+}
+
+fn command(config: &Config) -> Command {
+    let process = &config.process;
+    let pair = |text: &String| text.split_once('=').map(|(name, value)| (name.into(), value.into()));
+    let mut env: Vec<_> = process.environment.iter().filter_map(pair).collect();
+    let mut default = |name: &str, value: String| {
+        if env.iter().all(|(other, _): &(std::ffi::OsString, std::ffi::OsString)| *other != *name) {
+            env.push((name.into(), value.into()));
+        }
+    };
+    default("HOSTNAME", config.hostname());
+    if process.terminal {
+        default("TERM", "xterm".to_owned());
+    }
+    Command {
+        argv: config.argv().map(Into::into).collect(),
+        env,
+        cwd: process.working_directory.clone().into(),
+        user: process.user.clone(),
+        additional_groups: process.groups.clone(),
+    }
+}
+
+fn etc(config: &Config) -> Etc {
+    let network = &config.network;
+    let dns = Dns {
+        servers: network.dns_servers.clone(),
+        search: network.dns_search.clone(),
+        options: network.dns_options.clone(),
+    };
+    Etc::Generated { access: BoxAccess::ReadWrite, hosts: network.extra_hosts.clone(), dns }
+}
+
+fn mount_of(mount: &Mount, volumes: &std::path::Path) -> BoxMount {
+    let source = match &mount.source {
+        MountSource::Bind(path) => Source::Path { path: path.clone() },
+        MountSource::Volume { name, .. } => Source::Path { path: volumes.join(name).join("_data") },
+        MountSource::Tmpfs(options) => Source::Tmpfs { size_bytes: options.size_bytes, mode: options.mode },
+    };
+    let access = match mount.access {
+        Access::ReadOnly => BoxAccess::ReadOnly,
+        Access::ReadWrite => BoxAccess::ReadWrite,
+    };
+    BoxMount { target: mount.target.clone().into(), source, access }
+}
+
+fn network(config: &Config, joined: Option<i32>) -> Network {
+    match (&config.network.mode, joined) {
+        (NetworkMode::Container(_), Some(pid)) => Network::Join { pid },
+        // Without its process there is nothing to join; the caller has said so before.
+        (NetworkMode::None | NetworkMode::Container(_), _) => Network::None,
+        (NetworkMode::Private, _) => Network::Private,
+        (NetworkMode::Host, _) => Network::Host { abstract_sockets: AbstractSockets::Reachable },
+    }
+}
+
+fn limits(limits: &Limits) -> BoxLimits {
+    let memory_and_swap_bytes = match (limits.memory_swap, limits.memory_bytes) {
+        (Some(MemorySwap::TotalBytes(bytes)), _) => Some(bytes),
+        (Some(MemorySwap::Unlimited), _) | (None, None) => None,
+        (None, Some(memory)) => Some(memory.saturating_mul(2)),
+    };
+    BoxLimits {
+        memory_bytes: limits.memory_bytes,
+        memory_and_swap_bytes,
+        milli_cpus: limits.milli_cpus,
+        cpu_shares: limits.cpu_shares,
+        cpuset: limits.cpuset_cpus.clone(),
+        pids: match limits.pids {
+            PidsLimit::Default => BoxPids::Default,
+            PidsLimit::Max(count) => BoxPids::Max(count),
+            PidsLimit::Unlimited => BoxPids::Unlimited,
+        },
+    }
+}

@@ -1,0 +1,225 @@
+//! From created to removed: what a container is at each point, and what is left of it.
+
+use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
+
+use run::container::mount::MountRequest;
+use run::container::options::After;
+use run::container::port::PortMapping;
+use run::container::{Container, ContainerError, Ended, Follow, Force, Signal, create, list, log, volume};
+
+use crate::world::World;
+
+fn logged(container: &Container) -> String {
+    let mut text = String::new();
+    let all = log::Options::default();
+    let read = container.logs(all, Follow::UntilExit, |line| {
+        text.push_str(&line.text);
+        ControlFlow::Continue(())
+    });
+    read.unwrap();
+    text
+}
+
+fn names_in(path: &std::path::Path) -> BTreeSet<String> {
+    std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+#[test]
+fn a_container_lives_and_is_gone() {
+    let Some(world) = World::new() else { return };
+    let container = world.create(&["sh", "-c", "echo out; echo err >&2; exit 7"]);
+    assert_eq!(container.state().unwrap().status(), "created");
+    assert_eq!(container.wait().unwrap(), 0);
+    container.start().unwrap();
+    assert_eq!(container.wait().unwrap(), 7);
+    let state = container.state().unwrap();
+    assert_eq!((state.status(), state.exited().unwrap().code), ("exited", 7));
+    assert_eq!(logged(&container).lines().collect::<BTreeSet<_>>(), BTreeSet::from(["err", "out"]));
+    container.remove(Force::No).unwrap();
+    assert!(matches!(
+        Container::find(&world.store, &container.id().to_string()),
+        Err(ContainerError::NoSuchContainer(_))
+    ));
+    assert!(matches!(container.state(), Err(ContainerError::NoSuchContainer(_))));
+}
+
+#[test]
+fn a_container_is_started_again_with_its_files() {
+    let Some(world) = World::new() else { return };
+    let container = world.start(&["sh", "-c", "test -e /mark && exit 3; touch /mark"]);
+    assert_eq!(container.wait().unwrap(), 0);
+    container.start().unwrap();
+    assert_eq!(container.wait().unwrap(), 3);
+}
+
+#[test]
+fn exit_codes_are_dockers() {
+    let Some(world) = World::new() else { return };
+    assert_eq!(world.run(&["true"]).ended, Ended::Exited(0));
+    assert_eq!(world.run(&["sh", "-c", "exit 42"]).ended, Ended::Exited(42));
+    assert_eq!(world.run(&["sh", "-c", "kill -9 $$; sleep 1; exit 5"]).ended, Ended::Exited(5));
+    for (argv, code) in [(["/bin/nowhere"], 127), (["/etc/passwd"], 126)] {
+        let container = world.create(&argv);
+        let error = container.start().unwrap_err();
+        assert_eq!(error.exit_code(), code, "{error}");
+        assert_eq!(container.state().unwrap().status(), "created");
+        assert!(container.state().unwrap().error.is_some());
+    }
+}
+
+#[test]
+fn removing_leaves_nothing() {
+    let Some(world) = World::with(|config| config.config.volumes = ["/data".to_owned()].into()) else { return };
+    let before = ["containers", "volumes", "roots", "tmp"].map(|area| names_in(&world.store.path().join(area)));
+    let mut options = world.options(&["cat", "/data/seed"]);
+    options.after = After::Remove;
+    let said = world.run_with(&options, b"");
+    assert_eq!((said.stdout.as_str(), said.ended), ("from the image\n", Ended::Exited(0)));
+    let mut after = ["containers", "volumes", "roots", "tmp"].map(|area| names_in(&world.store.path().join(area)));
+    after[0].remove("names");
+    after[3] = before[3].clone();
+    assert_eq!(after, before);
+    assert!(names_in(&world.store.path().join("containers/names")).is_empty());
+}
+
+#[test]
+fn stopping_asks_first_and_kills_then() {
+    let Some(world) = World::new() else { return };
+    let polite = world.start(&["sh", "-c", "trap 'exit 9' TERM; echo ready; while :; do sleep 0.05; done"]);
+    while !std::fs::read_to_string(polite.log_path()).unwrap().contains("ready") {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    polite.stop(None).unwrap();
+    assert_eq!(polite.wait().unwrap(), 9);
+    let deaf = world.start(&["sleep", "1000"]);
+    let begun = Instant::now();
+    deaf.stop(Some(Duration::from_millis(300))).unwrap();
+    assert!(begun.elapsed() >= Duration::from_millis(300));
+    assert_eq!(deaf.wait().unwrap(), Signal::KILL.exit_code());
+    deaf.stop(None).unwrap();
+    assert!(matches!(deaf.kill(Signal::TERM), Err(ContainerError::NotRunning(_))));
+}
+
+#[test]
+fn a_running_container_is_removed_only_by_force() {
+    let Some(world) = World::new() else { return };
+    let container = world.start(&["sleep", "1000"]);
+    assert!(matches!(container.remove(Force::No), Err(ContainerError::Running(_))));
+    container.remove(Force::Kill).unwrap();
+    assert!(names_in(&world.store.path().join("containers")).iter().all(|name| name == "names"));
+}
+
+#[test]
+fn names_are_unique_and_ids_may_be_cut() {
+    let Some(world) = World::new() else { return };
+    let mut options = world.options(&["true"]);
+    options.name = Some("first".parse().unwrap());
+    let mut container = create(&world.store, &options).unwrap();
+    assert!(matches!(create(&world.store, &options), Err(ContainerError::NameTaken { .. })));
+    for text in ["first", "/first", &container.id().to_string(), &container.id().short()] {
+        assert_eq!(Container::find(&world.store, text).unwrap().id(), container.id());
+    }
+    container.rename("second".parse().unwrap()).unwrap();
+    assert!(Container::find(&world.store, "first").is_err());
+    assert_eq!(Container::find(&world.store, "second").unwrap().name().as_str(), "second");
+    create(&world.store, &options).unwrap();
+}
+
+#[test]
+fn volumes_start_with_the_images_files_and_outlive_containers() {
+    let Some(world) = World::new() else { return };
+    let run = |mount: &str, script: &str| {
+        let mut options = world.options(&["sh", "-c", script]);
+        options.mounts.push(MountRequest::parse_volume(mount).unwrap());
+        options.after = After::Remove;
+        world.run_with(&options, b"").stdout
+    };
+    assert_eq!(
+        run("kept:/data", "cat /data/seed; stat -c %a /data/seed; echo new > /data/more"),
+        "from the image\n640\n"
+    );
+    assert_eq!(run("kept:/elsewhere", "ls /elsewhere"), "more\nseed\n");
+    assert_eq!(run("kept:/data:ro", "touch /data/x 2>/dev/null || echo refused"), "refused\n");
+    assert_eq!(volume::list(&world.store).unwrap().len(), 1);
+    volume::remove(&world.store, "kept").unwrap();
+    assert_eq!(run("empty:/data:nocopy", "ls /data"), "");
+    let bind = world.directory.path().join("bound");
+    assert_eq!(run(&format!("{}:/data", bind.display()), "ls /data; echo hi > /data/file"), "");
+    assert_eq!(std::fs::read_to_string(bind.join("file")).unwrap(), "hi\n");
+}
+
+#[test]
+fn published_ports_lead_into_the_container() {
+    let Some(world) = World::new() else { return };
+    let mut options = world.options(&["nc", "-l", "-p", "8080", "-e", "cat"]);
+    options.network.mode = run::container::options::NetworkMode::Private;
+    options.network.ports = PortMapping::parse("127.0.0.1::8080").unwrap();
+    let container = create(&world.store, &options).unwrap();
+    container.start().unwrap();
+    let port = container.state().unwrap().running().unwrap().ports[0].host_port;
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let answer = loop {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        stream.write_all(b"hello").unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut answer = String::new();
+        // Until it listens, a connection is reset.
+        match stream.read_to_string(&mut answer) {
+            Ok(_) => break answer,
+            Err(error) if Instant::now() > deadline => panic!("{error}"),
+            Err(_) => std::thread::sleep(Duration::from_millis(20)),
+        }
+    };
+    assert_eq!(answer, "hello");
+    let taken = create(&world.store, &{
+        let mut options = options.clone();
+        options.network.ports = PortMapping::parse(&format!("127.0.0.1:{port}:80")).unwrap();
+        options
+    });
+    let error = taken.unwrap().start().unwrap_err();
+    assert!(error.exit_code() == 125 && error.to_string().contains("already allocated"), "{error}");
+}
+
+#[test]
+fn many_at_once_on_one_container() {
+    let Some(world) = World::new() else { return };
+    let container = world.create(&["sleep", "1000"]);
+    let at_once = |act: &(dyn Fn() -> bool + Sync)| {
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..8).map(|_| scope.spawn(act)).collect();
+            threads.into_iter().filter(|_| true).map(|thread| thread.join().unwrap()).filter(|done| *done).count()
+        })
+    };
+    assert_eq!(at_once(&|| container.start().is_ok()), 8);
+    assert_eq!(at_once(&|| container.state().unwrap().running().is_some()), 8);
+    assert_eq!(at_once(&|| container.stop(Some(Duration::ZERO)).is_ok()), 8);
+    assert!(at_once(&|| container.remove(Force::Kill).is_ok()) >= 1);
+    assert!(list(&world.store, &list::Filter { all: true, conditions: Vec::new() }).unwrap().is_empty());
+}
+
+#[test]
+fn inspecting_speaks_dockers_language() {
+    let Some(world) = World::with(|config| {
+        config.config.exposed_ports.insert("80/tcp".to_owned());
+        config.config.env.push("PATH=/bin".to_owned());
+    }) else {
+        return;
+    };
+    let container = world.start(&["sleep", "1000"]);
+    let value = container.inspect().unwrap();
+    let at = |pointer: &str| value.pointer(pointer).unwrap_or_else(|| panic!("{pointer} in {value:#}")).clone();
+    assert_eq!(at("/Id"), container.id().to_string());
+    assert_eq!(at("/Name"), format!("/{}", container.name()));
+    assert_eq!(at("/State/Status"), "running");
+    assert!(std::path::Path::new(&format!("/proc/{}/ns/net", at("/State/Pid"))).exists());
+    assert_eq!(at("/Path"), "sleep");
+    assert_eq!(at("/Args/0"), "1000");
+    assert_eq!(at("/Config/Env/0"), "PATH=/bin");
+    assert!(at("/Config/ExposedPorts").get("80/tcp").is_some());
+    assert_eq!(at("/HostConfig/NetworkMode"), "none");
+    assert_eq!(at("/RootFS/Layers").as_array().unwrap().len(), 1);
+}
