@@ -209,15 +209,21 @@ impl Layer {
 
     /// Whether the layer reads back as what its name promises; reads all of it, objects included.
     pub fn verify(&self) -> Result<bool, StoreError> {
-        let path = self.store.layer_path(self.diff_id);
-        match crate::blob::digest_of(self.read()?) {
-            Ok(digest) => Ok(digest == self.diff_id.0 && self.change().is_ok() && self.inline()?.verify()?),
-            Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::InvalidData) => {
+        use std::io::ErrorKind::{InvalidData, NotFound, UnexpectedEof};
+        match self.is_whole() {
+            Err(StoreError::Damaged { .. }) => Ok(false),
+            Err(StoreError::Io { source, .. }) if matches!(source.kind(), InvalidData | NotFound | UnexpectedEof) => {
                 Ok(false)
             }
-            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Ok(false),
-            Err(error) => Err(StoreError::io("read", path)(error)),
+            result => result,
         }
+    }
+
+    fn is_whole(&self) -> Result<bool, StoreError> {
+        self.change()?;
+        let path = self.store.layer_path(self.diff_id);
+        let digest = crate::blob::digest_of(self.read()?).map_err(StoreError::io("read", path))?;
+        Ok(digest == self.diff_id.0 && self.inline()?.verify()?)
     }
 
     fn inline(&self) -> Result<InlineContents, StoreError> {

@@ -16,6 +16,15 @@ pub(super) enum Item<'c> {
     Opaque(RelPath),
 }
 
+impl Item<'_> {
+    pub(super) fn path(&self) -> &RelPath {
+        match self {
+            Self::Directory(path, _) | Self::Leaf(path, ..) | Self::HardLink(path, ..) => path,
+            Self::Whiteout(path) | Self::Opaque(path) => path,
+        }
+    }
+}
+
 /// Walks a change: a directory before what is in it, its whiteouts before its entries (features,
 /// E001), names in byte order.
 pub(super) fn items(change: &Change) -> impl Iterator<Item = Item<'_>> {

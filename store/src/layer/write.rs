@@ -15,9 +15,9 @@ use super::walk::{Item, items};
 use super::{Layer, keeps_attribute};
 use crate::content::{Content, ContentError, Contents};
 use crate::object::{OBJECT_BYTES, ObjectWriter};
-use crate::tar::{WriteTarError, Writer};
-use crate::tree::{Change, ChangeDirectory, ChangeEntry, Leaf, Metadata, Timestamp};
-use crate::{ObjectId, Store, StoreError};
+use crate::tar::{WriteTarError, Writer, clipped};
+use crate::tree::{Change, ChangeDirectory, ChangeEntry, Leaf, MOST_COMPONENTS, Metadata, Timestamp};
+use crate::{ObjectId, RelPath, Store, StoreError};
 
 /// A change cannot be written as a layer.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +25,9 @@ pub enum WriteLayerError {
     /// A file's content cannot be read, or is not what the change says.
     #[error(transparent)]
     Content(#[from] ContentError),
+    /// A path is deeper than layers may be.
+    #[error("{path} is more than {MOST_COMPONENTS} directories deep", path = clipped(.0.as_bytes()))]
+    TooDeep(RelPath),
     /// A tar cannot hold an entry.
     #[error(transparent)]
     Tar(WriteTarError),
@@ -122,6 +125,9 @@ impl Write<'_> {
     }
 
     fn item(&mut self, item: &Item<'_>, content: &[u8]) -> Result<(), WriteLayerError> {
+        if item.path().components().count() > MOST_COMPONENTS {
+            return Err(WriteLayerError::TooDeep(item.path().clone()));
+        }
         match item {
             Item::Directory(path, metadata) => self.tar.directory(path, metadata)?,
             Item::HardLink(path, metadata, first) => self.tar.hard_link(path, metadata, first)?,

@@ -5,6 +5,8 @@
 //! form, pinned by golden bytes. Neither knows what a layer does with an entry, nor the disk.
 
 mod entry;
+#[cfg(test)]
+pub(crate) mod fixture;
 mod pax;
 mod reader;
 #[cfg(test)]

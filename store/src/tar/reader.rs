@@ -160,23 +160,29 @@ impl<R: Read> Reader<R> {
     }
 
     fn finish_entry(&mut self, raw: &mut Vec<u8>) -> Result<(), ReadTarError> {
-        let mut left = self.body_left + self.padding_left as u64;
-        let in_body = self.body_left > 0;
+        let (body, padding) = (self.body_left, self.padding_left as u64);
         (self.body_left, self.padding_left) = (0, 0);
+        if self.drain(body, raw)? < body {
+            return Err(ReadTarError::Truncated { at: self.position });
+        }
+        self.drain(padding, raw)?; // nobody misses the padding of the last body
+        Ok(())
+    }
+
+    /// Moves bytes to `raw`, fewer than asked for only at the end of the input.
+    fn drain(&mut self, count: u64, raw: &mut Vec<u8>) -> Result<u64, ReadTarError> {
+        let mut left = count;
         let mut chunk = [0; BLOCK_BYTES];
         while left > 0 {
             let most = left.min(BLOCK_BYTES as u64) as usize;
-            match self.take(&mut chunk[..most])? {
-                // The padding of the last body is missed by nobody.
-                0 if !in_body => break,
-                0 => return Err(ReadTarError::Truncated { at: self.position }),
-                count => {
-                    raw.extend_from_slice(&chunk[..count]);
-                    left -= count as u64;
-                }
+            let taken = self.take(&mut chunk[..most])?;
+            if taken == 0 {
+                break;
             }
+            raw.extend_from_slice(&chunk[..taken]);
+            left -= taken as u64;
         }
-        Ok(())
+        Ok(count - left)
     }
 
     fn take(&mut self, out: &mut [u8]) -> io::Result<usize> {

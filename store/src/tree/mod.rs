@@ -38,9 +38,9 @@ pub const IMPLIED_MODE: u16 = 0o755;
 /// `SOURCE_DATE_EPOCH` is given, so that it never depends on the day of the unpacking.
 pub const IMPLIED_MTIME: Timestamp = Timestamp::from_secs(315_532_800);
 
-/// How deep a tree may be: what a path of `PATH_MAX` bytes can hold is twice as much, and whoever
-/// recurses over a tree stays within a thread's stack.
-pub const MOST_COMPONENTS: usize = 1024;
+/// How deep a tree may be: no image comes near, and whoever recurses over a tree stays within a
+/// thread's stack.
+pub const MOST_COMPONENTS: usize = 512;
 
 /// A point in time as a file system keeps it: seconds since 1970 and nanoseconds after that second.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
