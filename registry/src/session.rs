@@ -39,7 +39,11 @@ impl Endpoint {
     pub(crate) async fn probe(host: &Host, clients: Clients, verify: TlsVerify) -> Result<Self, RequestError> {
         let may_be_plain = verify == TlsVerify::Never || host.is_loopback();
         let mut tried = Self::ask(host, &clients, Scheme::Https).await;
-        if may_be_plain && matches!(&tried, Err(RequestError::Unreachable { .. } | RequestError::Broken { .. })) {
+        let speaks_none = matches!(
+            &tried,
+            Err(RequestError::NoTls { .. } | RequestError::Unreachable { .. } | RequestError::Broken { .. })
+        );
+        if may_be_plain && speaks_none {
             // Where neither answers, the failure of TLS says more, except for a refused connection.
             tried = match Self::ask(host, &clients, Scheme::Http).await {
                 Err(RequestError::Broken { .. }) => tried,

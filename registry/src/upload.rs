@@ -186,7 +186,7 @@ impl Upload<'_> {
         fed?;
         let (host, doing, after) = (endpoint.host.to_string(), self.doing(), endpoint.clients.timeouts().commit);
         let broken = |reason: String| RequestError::Broken { host: host.clone(), doing: doing.clone(), reason };
-        match net.wait(tokio::time::timeout(after, answer)) {
+        match net.wait_within(after, answer) {
             Ok(Ok(Ok(response))) => Ok(response),
             Ok(Ok(Err(error))) => Err(RequestError::from_transport(&host, &doing, &error).into()),
             Ok(Err(stopped)) => Err(broken(stopped.to_string()).into()),
@@ -211,7 +211,7 @@ impl Upload<'_> {
             if sent_bytes > self.size_bytes {
                 break;
             }
-            match net.wait(tokio::time::timeout(stall, sender.send(Ok(chunk)))) {
+            match net.wait_within(stall, sender.send(Ok(chunk))) {
                 Ok(Ok(())) => {}
                 Ok(Err(_)) => return Ok(()),
                 Err(_) => {
@@ -228,7 +228,7 @@ impl Upload<'_> {
         Err(UploadError::SourceSize { digest, expected_bytes, actual_bytes })
     }
 
-    fn tell(&self, state: BlobState) {
+    pub(crate) fn tell(&self, state: BlobState) {
         (self.session.progress)(Event::Blob { digest: self.digest, size_bytes: self.size_bytes, state });
     }
 
