@@ -37,7 +37,7 @@ pub enum PullError {
     #[error("layer {digest} of {reference} cannot be unpacked")]
     Layer {
         /// Of which image.
-        reference: Reference,
+        reference: Box<Reference>,
         /// The layer's blob.
         digest: Digest,
         /// What is wrong with it.
@@ -47,7 +47,7 @@ pub enum PullError {
     #[error("layer {digest} of {reference} is kept outside of the registry ({media_type}), which is not supported")]
     ForeignLayer {
         /// Of which image.
-        reference: Reference,
+        reference: Box<Reference>,
         /// The layer's blob.
         digest: Digest,
         /// Its type.
@@ -116,7 +116,7 @@ impl Registry {
 fn layers(remote: &RemoteImage) -> Result<Vec<(DiffId, &Descriptor)>, PullError> {
     if let Some(foreign) = remote.manifest.layers.iter().find(|layer| layer.media_type.is_foreign()) {
         let (digest, media_type) = (foreign.digest, foreign.media_type.to_string());
-        return Err(PullError::ForeignLayer { reference: remote.reference.clone(), digest, media_type });
+        return Err(PullError::ForeignLayer { reference: Box::new(remote.reference.clone()), digest, media_type });
     }
     let pairs = remote.config.rootfs.diff_ids.iter().copied().zip(&remote.manifest.layers);
     let mut distinct: Vec<_> = pairs.collect::<BTreeMap<_, _>>().into_iter().collect();
@@ -245,7 +245,11 @@ impl Fetch<'_> {
     }
 
     fn bad(&self, descriptor: &Descriptor, source: ImportError) -> PullError {
-        PullError::Layer { reference: self.reference.clone(), digest: descriptor.digest, source: Box::new(source) }
+        PullError::Layer {
+            reference: Box::new(self.reference.clone()),
+            digest: descriptor.digest,
+            source: Box::new(source),
+        }
     }
 }
 

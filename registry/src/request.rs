@@ -183,7 +183,8 @@ impl RequestError {
         match self {
             Self::Refused(refusal) => match (refusal.status, refusal.retry_after) {
                 (429 | 503, Some(wait)) => Outlook::After(wait),
-                (408 | 429 | 500 | 502 | 503 | 504, _) => Outlook::MayPass,
+                // A success of the wrong kind was said by something in between.
+                (200..300 | 408 | 429 | 500 | 502 | 503 | 504, _) => Outlook::MayPass,
                 _ => Outlook::Hopeless,
             },
             Self::Broken { .. } | Self::Stalled { .. } | Self::Unreachable { .. } => Outlook::MayPass,

@@ -178,11 +178,12 @@ impl<'a> Session<'a> {
         let mut call = call.clone();
         let mut authorization = self.authorization(&call.doing).await?;
         let mut response = clients.send_once(origin, &call, authorization.as_ref()).await?;
-        if response.status() == 401 && same_origin(origin, &call.url) {
-            if let Some(renewed) = self.renewed(authorization.as_ref(), &response, &call.doing).await? {
-                authorization = Some(renewed);
-                response = clients.send_once(origin, &call, authorization.as_ref()).await?;
-            }
+        if response.status() == 401
+            && same_origin(origin, &call.url)
+            && let Some(renewed) = self.renewed(authorization.as_ref(), &response, &call.doing).await?
+        {
+            authorization = Some(renewed);
+            response = clients.send_once(origin, &call, authorization.as_ref()).await?;
         }
         for _ in 0..MOST_REDIRECTS {
             let follows = matches!(call.method, Method::GET | Method::HEAD);
@@ -280,7 +281,7 @@ pub(crate) fn retry_after_of(response: &Response) -> Option<Duration> {
     crate::retry::retry_after(value, SystemTime::now())
 }
 
-/// Reads a body up to a limit.
+/// Reads a body up to a limit of length and, so that it cannot drip for ever, of time.
 pub(crate) async fn read_bounded(
     mut response: Response,
     limit_bytes: u64,
@@ -303,11 +304,12 @@ pub(crate) async fn read_bounded(
         }
         Ok(true)
     };
-    match tokio::time::timeout(stall, all).await {
+    let limit = stall * 4;
+    match tokio::time::timeout(limit, all).await {
         Ok(Ok(true)) => Ok(body),
         Ok(Ok(false)) => Err(RequestError::TooLong { host, doing, limit_bytes }),
         Ok(Err(error)) => Err(RequestError::from_transport(&host, &doing, &error)),
-        Err(_) => Err(RequestError::Stalled { host, doing, after: stall }),
+        Err(_) => Err(RequestError::Stalled { host, doing, after: limit }),
     }
 }
 

@@ -76,3 +76,42 @@ fn what_cannot_be_reached_is_said_at_once() {
     assert!(error.to_string().contains("cannot reach 127.0.0.1:"), "{error}");
     assert!(started.elapsed().as_secs() < 2);
 }
+
+/// Runs itself with a helper on the search path: the path of a running process is not changed.
+#[test]
+fn a_helper_keeps_what_it_is_given() {
+    if std::env::var_os("KILN_TEST_HELPER").is_some() {
+        return keep_with_helper();
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let program = directory.path().join("docker-credential-test");
+    let script = "#!/bin/sh\ncase $1 in\nstore) cat > \"$0.kept\" ;;\nerase) rm \"$0.kept\" ;;\n\
+                  get) cat \"$0.kept\" 2>/dev/null || { echo credentials not found in native keychain; exit 1; } ;;\nesac\n";
+    std::fs::write(&program, script).unwrap();
+    std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    std::fs::write(directory.path().join("config.json"), r#"{"credsStore":"test"}"#).unwrap();
+    let path = format!("{}:{}", directory.path().display(), std::env::var("PATH").unwrap());
+    let child = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "login::a_helper_keeps_what_it_is_given"])
+        .env("KILN_TEST_HELPER", directory.path())
+        .env("PATH", path)
+        .output()
+        .unwrap();
+    assert!(child.status.success(), "{}", String::from_utf8_lossy(&child.stdout));
+}
+
+fn keep_with_helper() {
+    let directory = std::path::PathBuf::from(std::env::var_os("KILN_TEST_HELPER").unwrap());
+    let file = directory.join("config.json");
+    let credentials = Credentials::in_file(&file);
+    let host = registry::Host::new("harbor.example.com").unwrap();
+    assert_eq!(credentials.find(&host, "a/b").unwrap(), None);
+    assert_eq!(
+        credentials.save(&host, &password(PASSWORD)).unwrap(),
+        Kept::Helper("docker-credential-test".to_owned())
+    );
+    assert!(!std::fs::read_to_string(&file).unwrap().contains("auth\""));
+    assert_eq!(credentials.find(&host, "a/b").unwrap(), Some(password(PASSWORD)));
+    assert_eq!(credentials.erase(&host).unwrap(), Erased::Credentials);
+    assert_eq!(credentials.find(&host, "a/b").unwrap(), None);
+}

@@ -63,13 +63,12 @@ fn a_cut_is_resumed_where_it_was() {
 
 #[test]
 fn a_server_without_ranges_starts_again() {
-    let count = AtomicUsize::new(0);
-    let (_, _, _directory, layout, image) = pull_through(move |request, honest| match first_time(&count) {
-        true => honest().cut_at(100_000),
-        false => {
-            let _ = request.header("range");
-            let whole = honest();
-            whole
+    let whole: Mutex<Option<Answer>> = Mutex::default();
+    let (_, _, _directory, layout, image) = pull_through(move |_, honest| {
+        let mut whole = whole.lock().unwrap();
+        match &*whole {
+            None => whole.insert(honest()).clone().cut_at(100_000),
+            Some(answer) => answer.clone(),
         }
     });
     assert_eq!(image.unwrap().0, layout.config_digest);
@@ -380,4 +379,85 @@ fn a_push_that_fails_moves_no_tag() {
     let error = anonymous().push(&store, image, &target.reference("c/d:v1"), &Default::default(), &silent).unwrap_err();
     assert!(error.to_string().contains("quota"), "{error}");
     assert!(target.held.lock().unwrap().manifests.is_empty());
+}
+
+/// Any request may fail in any way. A pull or push ends well or says what went wrong, and what is
+/// visible under a tag is whole.
+#[test]
+fn random_faults_never_leave_half_an_image() {
+    let layout = Layout::new(&[400_000, 30_000, 10]);
+    let (mut pulls, mut pushes) = (0, 0);
+    for seed in 0..SEEDS {
+        let source = Fake::start(faulty(seed));
+        source.hold("v1", &layout);
+        let (_directory, store) = store();
+        let name = source.reference("a/b:v1");
+        let started = Instant::now();
+        let mut image = match anonymous().pull(&store, &name, &Platform::host(), &silent) {
+            Ok(pulled) => {
+                pulls += 1;
+                Some(pulled.image)
+            }
+            Err(error) => {
+                println!("seed {seed}: pull: {error}");
+                assert!(store.tagged(&name).unwrap().is_none(), "seed {seed}: a tag after {error}");
+                None
+            }
+        };
+        assert!(started.elapsed() < Duration::from_secs(60), "seed {seed} hangs");
+        let good = Fake::honest();
+        good.hold("v1", &layout);
+        let image = match image.take() {
+            Some(image) => image,
+            None => anonymous().pull(&store, &good.reference("a/b:v1"), &Platform::host(), &silent).unwrap().image,
+        };
+        assert_eq!(image.0, layout.config_digest);
+        let target = Fake::start(faulty(seed + 1000));
+        let pushed = anonymous().push(&store, image, &target.reference("c/d:v1"), &Default::default(), &silent);
+        pushes += usize::from(pushed.is_ok());
+        if let Err(error) = &pushed {
+            println!("seed {seed}: push: {error}");
+        }
+        let held = target.held.lock().unwrap();
+        if let Some((_, bytes)) = held.manifests.get("v1") {
+            let Ok(store::oci::Document::Manifest(manifest)) = store::oci::Document::parse(bytes, None) else {
+                panic!()
+            };
+            let parts = manifest.layers.iter().chain([&manifest.config]);
+            assert!(
+                parts.map(|part| part.digest.to_string()).all(|digest| held.blobs.contains_key(&digest)),
+                "seed {seed}"
+            );
+        }
+        assert!(pushed.is_err() || held.manifests.contains_key("v1"));
+    }
+    assert!(
+        pulls * 20 >= SEEDS * 19 && pushes as u64 * 20 >= SEEDS * 19,
+        "{pulls} pulls and {pushes} pushes of {SEEDS}"
+    );
+}
+
+const SEEDS: u64 = 40;
+
+/// Breaks about every sixth answer.
+fn faulty(seed: u64) -> impl Fn(&Request, &dyn Fn() -> Answer) -> Answer + Send + Sync + 'static {
+    let state = Mutex::new(noise(seed, 1 << 16).into_iter());
+    move |_, honest| {
+        let mut state = state.lock().unwrap();
+        let mut next = || usize::from(state.next().unwrap_or(255));
+        let (kind, much) = (next() % 72, next() * 1500);
+        match kind {
+            0 => Answer::new(500),
+            1 => Answer::new(502).body(b"<html>bad gateway".to_vec()),
+            2 => Answer::new(503).header("Retry-After", 0),
+            3 => Answer::new(429).header("Retry-After", 0),
+            4 | 5 => honest().cut_at(much),
+            6 => honest().length(much + 1),
+            7 => honest().map_body(|body| body.truncate(much)),
+            8 => honest().map_body(|body| body.iter_mut().skip(much).take(1).for_each(|byte| *byte ^= 4)),
+            9 => Answer::new(200).cut_at(0).length(100),
+            10 => honest().stalled(much, Duration::from_millis(50)),
+            _ => honest(),
+        }
+    }
 }
