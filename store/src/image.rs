@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::oci::{CONFIG_LIMIT_BYTES, DocumentError, ImageConfig};
 use crate::record::{Trust, files_below, hex_of, now};
 use crate::reference::PinnedReference;
+use crate::root::Thing;
 use crate::store::{Area, Store, StoreError};
 use crate::{DiffId, Digest, ImageId, Platform};
 
@@ -52,6 +53,8 @@ pub struct ImageRecord {
     pub platform: Platform,
     /// Its layers, lowest first.
     pub layers: Vec<DiffId>,
+    /// The sizes of its layers together, as uncompressed tars.
+    pub size_bytes: u64,
     /// The manifests of this image whose bytes the store has.
     #[serde(default)]
     pub manifests: BTreeSet<Digest>,
@@ -83,7 +86,7 @@ impl Store {
     pub fn put_image(&self, config: &[u8]) -> Result<ImageId, ImageError> {
         let image = ImageId(Digest::of(config));
         let parsed = ImageConfig::parse(config).map_err(|source| ImageError::Config { image, source })?;
-        self.check_layers(image, &parsed.rootfs.diff_ids)?;
+        let size_bytes = self.size_of_layers(image, &parsed.rootfs.diff_ids)?;
         self.put_blob(config)?;
         if self.image_record(image)?.is_none() {
             let record = ImageRecord {
@@ -92,6 +95,7 @@ impl Store {
                 created: parsed.created.clone(),
                 platform: parsed.platform(),
                 layers: parsed.rootfs.diff_ids,
+                size_bytes,
                 manifests: BTreeSet::new(),
                 repo_digests: BTreeSet::new(),
             };
@@ -114,15 +118,7 @@ impl Store {
     /// returned stays while this process lives.
     pub fn image(&self, id: ImageId) -> Result<Option<Image>, ImageError> {
         let Some(record) = self.image_record(id)? else { return Ok(None) };
-        self.hold(
-            record
-                .layers
-                .iter()
-                .map(|layer| self.layer_path(*layer))
-                .collect::<Vec<PathBuf>>()
-                .iter()
-                .map(PathBuf::as_path),
-        )?;
+        self.hold_things(&record.layers.iter().copied().map(Thing::Layer).collect::<Vec<Thing>>())?;
         let Some(config) = self.read_blob(id.0, CONFIG_LIMIT_BYTES)? else { return Ok(None) };
         let config = ImageConfig::parse(&config).map_err(|source| ImageError::Config { image: id, source })?;
         let is_whole = config.rootfs.diff_ids.iter().all(|layer| self.layer_path(*layer).exists());
@@ -172,13 +168,13 @@ impl Store {
         Ok(())
     }
 
-    fn check_layers(&self, image: ImageId, layers: &[DiffId]) -> Result<(), ImageError> {
-        let paths: Vec<PathBuf> = layers.iter().map(|layer| self.layer_path(*layer)).collect();
-        self.hold(paths.iter().map(PathBuf::as_path))?;
-        match layers.iter().zip(&paths).find(|(_, path)| !path.exists()) {
-            Some((layer, _)) => Err(ImageError::MissingLayer { image, layer: *layer }),
-            None => Ok(()),
-        }
+    fn size_of_layers(&self, image: ImageId, layers: &[DiffId]) -> Result<u64, ImageError> {
+        self.hold_things(&layers.iter().copied().map(Thing::Layer).collect::<Vec<Thing>>())?;
+        let size = |layer: &DiffId| match self.layer(*layer)? {
+            Some(found) => Ok(found.size_bytes()),
+            None => Err(ImageError::MissingLayer { image, layer: *layer }),
+        };
+        layers.iter().map(size).sum()
     }
 
     /// Looks at an image from before a power cut: each of its layers must read back to its digest.

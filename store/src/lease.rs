@@ -32,7 +32,7 @@ impl Store {
     fn take_back(&self, path: &Path) {
         let Ok(relative) = path.strip_prefix(self.path()) else { return };
         for session in fs::read_dir(self.dir(Area::Temporary)).into_iter().flatten().filter_map(Result::ok) {
-            let _ = fs::rename(session.path().join(TRASH).join(session::trash_name(relative)), path);
+            let _ = session::rename_back(&session.path().join(TRASH).join(session::trash_name(relative)), path);
         }
     }
 }

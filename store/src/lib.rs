@@ -15,6 +15,7 @@
 //! The store knows no Dockerfile, no registry protocol and no sandbox. It never prints.
 
 pub mod action;
+pub mod archive;
 pub mod blob;
 pub mod boot;
 pub mod checkout;
@@ -22,7 +23,9 @@ pub mod compress;
 pub mod content;
 pub mod digest;
 pub mod fs;
+pub mod gc;
 pub mod image;
+mod inventory;
 pub mod layer;
 mod lease;
 pub mod lock;
@@ -43,7 +46,8 @@ pub mod store;
 pub mod tar;
 pub mod tree;
 pub mod unpack;
-mod verify;
+pub mod usage;
+pub mod verify;
 
 pub use action::{Action, ActionResult, KeyRecord};
 pub use blob::BlobWriter;

@@ -40,6 +40,18 @@ impl Session {
         }
     }
 
+    /// The name of the lease and of the directory.
+    pub(crate) fn name(&self) -> &std::ffi::OsStr {
+        self.directory.file_name().unwrap_or_default()
+    }
+
+    /// Where a collector of this session puts what it is about to unlink.
+    pub(crate) fn trash(&self) -> Result<PathBuf, StoreError> {
+        let trash = self.directory.join(TRASH);
+        fs::DirBuilder::new().mode(0o700).recursive(true).create(&trash).map_err(StoreError::io("make", &trash))?;
+        Ok(trash)
+    }
+
     /// Appends what the process relies on: paths in the store.
     pub(crate) fn lease<'a>(&self, store: &Path, paths: impl Iterator<Item = &'a Path>) -> Result<(), StoreError> {
         let mut lines = Vec::new();
@@ -185,9 +197,16 @@ pub(crate) fn trash_name(relative: &Path) -> PathBuf {
 fn restore_all(store: &Path, trash: &Path) {
     for name in names(trash) {
         let place = store.join(name.to_string_lossy().replace('%', "/"));
-        if !place.exists() {
-            let _ = fs::rename(trash.join(&name), place);
-        }
+        let _ = rename_back(&trash.join(&name), &place);
+    }
+}
+
+/// Renames to where nothing is: what was put there meanwhile stays.
+pub(crate) fn rename_back(from: &Path, to: &Path) -> io::Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        Err(rustix::io::Errno::INVAL) if !to.exists() => fs::rename(from, to),
+        result => Ok(result?),
     }
 }
 

@@ -9,7 +9,7 @@
 //!
 //! This module knows where things lie, not what they mean.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -21,6 +21,8 @@ use crate::session::{self, Session, Temporary, TemporaryFile};
 
 /// The version of the layout that this kiln reads and writes.
 pub const FORMAT_VERSION: u32 = 1;
+
+const RESERVE: &str = "reserve";
 
 /// Something went wrong with a file of the store, or with what it holds.
 #[derive(Debug, thiserror::Error)]
@@ -212,7 +214,8 @@ struct Inner {
     path: PathBuf,
     boot: BootId,
     session: Mutex<Option<Arc<Session>>>,
-    unsealed: Mutex<BTreeSet<PathBuf>>,
+    /// What this process wrote since the last sync, with the inode: another process may replace it.
+    unsealed: Mutex<BTreeMap<PathBuf, u64>>,
 }
 
 impl Store {
@@ -234,6 +237,20 @@ impl Store {
         Ok(Self { inner: Arc::new(inner) })
     }
 
+    /// The same store as another process would have it: with a lease of its own.
+    pub(crate) fn reopened(&self) -> Self {
+        let Inner { path, boot, .. } = &*self.inner;
+        let inner = Inner { path: path.clone(), boot: *boot, session: Mutex::default(), unsealed: Mutex::default() };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Gives up the room that is kept for a collection on a full disk, until the returned value is dropped.
+    pub(crate) fn release_reserve(&self) -> Reserve {
+        let path = self.path().join(RESERVE);
+        let _ = session::remove_tree(&path);
+        Reserve { path }
+    }
+
     /// Where the store is; absolute.
     pub fn path(&self) -> &Path {
         &self.inner.path
@@ -250,7 +267,8 @@ impl Store {
         self.dir(area).join(shard).join(rest)
     }
 
-    /// Where a layer's file lies, whether or not it is there: `layers/ab/cdef..`.
+    /// Where a layer's file lies, whether or not it is there: `layers/ab/cdef..`; what belongs to it has
+    /// the same name and a suffix.
     pub fn layer_path(&self, id: crate::DiffId) -> PathBuf {
         self.sharded(Area::Layers, &id.hex())
     }
@@ -284,8 +302,10 @@ impl Store {
 
     /// Gives a file its place instead of whatever is there.
     pub fn replace(&self, file: TemporaryFile, path: &Path) -> Result<(), StoreError> {
-        self.note_unsealed(path);
-        file.rename_to(path)
+        let inode = file.file().metadata().map_err(StoreError::io("examine", file.path()))?.ino();
+        file.rename_to(path)?;
+        self.unsealed().insert(path.to_owned(), inode);
+        Ok(())
     }
 
     /// Gives a directory its place; says whether one was there already, which then stays.
@@ -329,14 +349,16 @@ impl Store {
         };
         Ok(match metadata.mode() & 0o200 {
             0 => Presence::Sealed,
-            _ if self.unsealed().contains(path) => Presence::Fresh,
+            _ if self.unsealed().contains_key(path) => Presence::Fresh,
             _ => Presence::Unproven,
         })
     }
 
     /// Says that an unsealed file was looked at and is whole: the next sync seals it.
     pub fn note_unsealed(&self, path: &Path) {
-        self.unsealed().insert(path.to_owned());
+        if let Ok(metadata) = fs::symlink_metadata(path) {
+            self.unsealed().insert(path.to_owned(), metadata.ino());
+        }
     }
 
     /// Makes everything durable that this process has written so far, and seals it. One sync of the
@@ -355,18 +377,15 @@ impl Store {
         result
     }
 
-    fn sync_and_seal(&self, written: &BTreeSet<PathBuf>) -> Result<(), StoreError> {
+    fn sync_and_seal(&self, written: &BTreeMap<PathBuf, u64>) -> Result<(), StoreError> {
         let directory = File::open(self.path()).map_err(StoreError::io("open", self.path()))?;
         rustix::fs::syncfs(&directory).map_err(io::Error::from).map_err(StoreError::io("sync", self.path()))?;
         if written.is_empty() {
             return Ok(());
         }
         // A sealed thing that nothing names yet is kept from the collector by the lease alone.
-        self.session()?.lease(self.path(), written.iter().map(PathBuf::as_path))?;
-        for path in written {
-            found(fs::set_permissions(path, sealed())).map_err(StoreError::io("seal", path))?;
-        }
-        Ok(())
+        self.session()?.lease(self.path(), written.keys().map(PathBuf::as_path))?;
+        written.iter().try_for_each(|(path, inode)| seal(path, *inode).map_err(StoreError::io("seal", path)))
     }
 
     pub(crate) fn session(&self) -> Result<Arc<Session>, StoreError> {
@@ -377,8 +396,27 @@ impl Store {
         Ok(Arc::clone(session.insert(Arc::new(Session::start(&self.inner.path)?))))
     }
 
-    fn unsealed(&self) -> MutexGuard<'_, BTreeSet<PathBuf>> {
+    fn unsealed(&self) -> MutexGuard<'_, BTreeMap<PathBuf, u64>> {
         self.inner.unsealed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A few files that only take up room: a collection on a full disk needs some for its own.
+pub(crate) struct Reserve {
+    path: PathBuf,
+}
+
+impl Reserve {
+    fn fill(path: &Path) -> io::Result<()> {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+        (0..4).try_for_each(|number| fs::write(path.join(number.to_string()), [b'-'; 16 * 1024]))
+    }
+}
+
+impl Drop for Reserve {
+    fn drop(&mut self) {
+        // Where there is still no room, the next collection finds less of it.
+        let _ = Self::fill(&self.path);
     }
 }
 
@@ -400,6 +438,12 @@ pub(crate) fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     }
 }
 
+/// Seals a file, unless it was removed, or replaced by another process, which seals its own.
+fn seal(path: &Path, inode: u64) -> io::Result<()> {
+    let Some(file) = found(File::open(path))? else { return Ok(()) };
+    if file.metadata()?.ino() == inode { file.set_permissions(sealed()) } else { Ok(()) }
+}
+
 fn sealed() -> fs::Permissions {
     fs::Permissions::from_mode(0o400)
 }
@@ -419,7 +463,7 @@ fn create(path: &Path) -> Result<(), OpenError> {
     let entries = fs::read_dir(path).map_err(StoreError::io("list", path))?;
     let ours = |name: &str| {
         name.starts_with(".format-")
-            || matches!(name, "format" | "lost+found")
+            || matches!(name, "format" | "lost+found" | RESERVE)
             || Area::ALL.iter().any(|area| area.name() == name)
     };
     if entries.filter_map(Result::ok).any(|entry| !entry.file_name().to_str().is_some_and(ours)) {
@@ -429,6 +473,8 @@ fn create(path: &Path) -> Result<(), OpenError> {
     for area in Area::ALL {
         make_private(&path.join(area.name()))?;
     }
+    let reserve = path.join(RESERVE);
+    Reserve::fill(&reserve).map_err(StoreError::io("make", reserve))?;
     let draft = path.join(format!(".format-{}", std::process::id()));
     let write = || -> io::Result<()> {
         let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;

@@ -180,21 +180,21 @@ fn file_differences(
 }
 
 /// A key record as it is written: long lists of files stand elsewhere.
-#[derive(Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Compact {
     step: String,
     description: String,
     parts: Vec<CompactPart>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct CompactPart {
     name: String,
     #[serde(flatten)]
     value: CompactValue,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum CompactValue {
     Text(String),

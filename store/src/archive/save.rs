@@ -1,0 +1,258 @@
+//! From the store into an archive.
+//!
+//! The same images give the same bytes: members in a fixed order, times zero, owners root.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::{self, Read, Write};
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::{ArchiveError, DOCKER_FILE, INDEX_FILE, LAYOUT_FILE, NAME_ANNOTATION, REF_ANNOTATION, blob_name};
+use crate::image::Image;
+use crate::oci::{Descriptor, Document, Index, MANIFEST_LIMIT_BYTES, Manifest, MediaType};
+use crate::store::Store;
+use crate::{DiffId, Digest, ImageId, Reference};
+
+/// Which form to write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ArchiveFormat {
+    /// Docker's: an OCI layout with a `manifest.json`, as Docker itself writes since version 25;
+    /// layers are not compressed. Older ones and podman read it too.
+    Docker,
+    /// An OCI image layout.
+    Oci,
+}
+
+/// How layers stand in an OCI layout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LayerForm {
+    /// As plain tars: the same image is the same archive, whatever else the store has seen.
+    Plain,
+    /// As they were received, with their manifest, if the store still has all of it; else as plain tars.
+    Received,
+}
+
+/// What to save, and how.
+#[derive(Debug, Clone)]
+pub struct Save {
+    /// The images.
+    pub images: Vec<SavedImage>,
+    /// In which form.
+    pub format: ArchiveFormat,
+    /// How layers stand in it.
+    pub layers: LayerForm,
+}
+
+/// An image and the names under which it is saved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SavedImage {
+    /// The image.
+    pub image: ImageId,
+    /// Its names; with none it can only be found by its id.
+    pub tags: Vec<Reference>,
+}
+
+impl Store {
+    /// Writes images as a tar.
+    pub fn save(&self, save: &Save, writer: impl Write) -> Result<(), ArchiveError> {
+        let mut builder = tar::Builder::new(writer);
+        builder.mode(tar::HeaderMode::Deterministic);
+        self.save_to(save, &mut builder)?;
+        let finished = builder.into_inner().and_then(|mut writer| writer.flush());
+        finished.map_err(|source| ArchiveError::Write { what: "the archive".to_owned(), source })
+    }
+
+    /// Writes images as a directory, which is made; what is in it already stays.
+    pub fn save_directory(&self, save: &Save, path: &Path) -> Result<(), ArchiveError> {
+        fs::create_dir_all(path).map_err(|source| ArchiveError::Write { what: path.display().to_string(), source })?;
+        self.save_to(save, &mut Directory(path))
+    }
+
+    fn save_to(&self, save: &Save, sink: &mut impl Sink) -> Result<(), ArchiveError> {
+        let mut plan = Plan::default();
+        for SavedImage { image, tags } in &save.images {
+            let image = self.image(*image)?.ok_or(ArchiveError::NoImage(*image))?;
+            plan.add(self.manifest_for(&image, save)?, &image, tags);
+        }
+        for (name, bytes) in plan.documents(save.format) {
+            put(sink, &name, bytes.len() as u64, &*bytes)?;
+        }
+        for (digest, blob) in &plan.blobs {
+            self.put_planned(sink, *digest, blob)?;
+        }
+        Ok(())
+    }
+
+    fn put_planned(&self, sink: &mut impl Sink, digest: Digest, blob: &Planned) -> Result<(), ArchiveError> {
+        let name = blob_name(digest);
+        match blob {
+            Planned::Bytes(bytes) => put(sink, &name, bytes.len() as u64, &**bytes),
+            Planned::Layer(id) => {
+                let missing = || ArchiveError::Missing(format!("layer {id}"));
+                let layer = self.layer(*id)?.ok_or_else(missing)?;
+                put(sink, &name, layer.size_bytes(), layer.read()?)
+            }
+            Planned::Blob { size_bytes } => {
+                let file = self.blob(digest)?.ok_or_else(|| ArchiveError::Missing(name.clone()))?;
+                put(sink, &name, *size_bytes, file)
+            }
+        }
+    }
+
+    /// The manifest to save an image with: its bytes, and what each of its blobs is.
+    fn manifest_for(&self, image: &Image, save: &Save) -> Result<Planning, ArchiveError> {
+        let is_wanted = (save.format, save.layers) == (ArchiveFormat::Oci, LayerForm::Received);
+        match is_wanted.then(|| self.received_manifest(image)).transpose()?.flatten() {
+            Some(received) => Ok(received),
+            None => self.plain_manifest(image),
+        }
+    }
+
+    fn plain_manifest(&self, image: &Image) -> Result<Planning, ArchiveError> {
+        let config = self.config_bytes(image)?;
+        let mut blobs = BTreeMap::new();
+        let mut layers = Vec::new();
+        for id in image.layers() {
+            let layer = self.layer(*id)?.ok_or_else(|| ArchiveError::Missing(format!("layer {id}")))?;
+            layers.push(Descriptor::new(MediaType::OciLayer, id.0, layer.size_bytes()));
+            blobs.insert(id.0, Planned::Layer(*id));
+        }
+        let manifest = Manifest::new(MediaType::OciManifest, Descriptor::of(MediaType::OciConfig, &config), layers);
+        blobs.insert(image.id.0, Planned::Bytes(config));
+        Ok(Planning { bytes: manifest.to_bytes(), media_type: MediaType::OciManifest, blobs })
+    }
+
+    /// The first manifest of an image of which the store has every blob, or can make it.
+    fn received_manifest(&self, image: &Image) -> Result<Option<Planning>, ArchiveError> {
+        for digest in &image.record.manifests {
+            let Some(bytes) = self.read_blob(*digest, MANIFEST_LIMIT_BYTES)? else { continue };
+            let Ok(Document::Manifest(manifest)) = Document::parse(&bytes, None) else { continue };
+            if let Some(mut blobs) = self.blobs_of_manifest(image, &manifest)? {
+                blobs.insert(image.id.0, Planned::Bytes(self.config_bytes(image)?));
+                return Ok(Some(Planning { bytes, media_type: manifest.media_type, blobs }));
+            }
+        }
+        Ok(None)
+    }
+
+    fn blobs_of_manifest(
+        &self,
+        image: &Image,
+        manifest: &Manifest,
+    ) -> Result<Option<BTreeMap<Digest, Planned>>, ArchiveError> {
+        let mut blobs = BTreeMap::new();
+        for (descriptor, diff_id) in manifest.layers.iter().zip(image.layers()) {
+            let planned = if descriptor.digest == diff_id.0 {
+                Planned::Layer(*diff_id)
+            } else if self.blob(descriptor.digest)?.is_some() {
+                Planned::Blob { size_bytes: descriptor.size_bytes }
+            } else {
+                return Ok(None);
+            };
+            blobs.insert(descriptor.digest, planned);
+        }
+        Ok(Some(blobs))
+    }
+
+    fn config_bytes(&self, image: &Image) -> Result<Vec<u8>, ArchiveError> {
+        self.read_blob(image.id.0, crate::oci::CONFIG_LIMIT_BYTES)?.ok_or(ArchiveError::NoImage(image.id))
+    }
+}
+
+/// A manifest with what it needs.
+struct Planning {
+    bytes: Vec<u8>,
+    media_type: MediaType,
+    blobs: BTreeMap<Digest, Planned>,
+}
+
+/// Where the bytes of a blob come from.
+enum Planned {
+    Bytes(Vec<u8>),
+    Layer(DiffId),
+    Blob { size_bytes: u64 },
+}
+
+/// An image of Docker's `manifest.json`.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct DockerEntry {
+    config: String,
+    repo_tags: Vec<String>,
+    layers: Vec<String>,
+}
+
+/// Everything that will be in the archive.
+#[derive(Default)]
+struct Plan {
+    manifests: Vec<Descriptor>,
+    docker: Vec<DockerEntry>,
+    blobs: BTreeMap<Digest, Planned>,
+}
+
+impl Plan {
+    fn add(&mut self, planning: Planning, image: &Image, tags: &[Reference]) {
+        let mut descriptor = Descriptor::of(planning.media_type, &planning.bytes);
+        descriptor.platform = Some(image.config.platform());
+        self.blobs.extend(planning.blobs);
+        self.blobs.insert(descriptor.digest, Planned::Bytes(planning.bytes));
+        let names: BTreeSet<String> = tags.iter().map(|tag| tag.without_digest().to_string()).collect();
+        let named = names.iter().map(|name| {
+            let annotations = [NAME_ANNOTATION, REF_ANNOTATION].map(|key| (key.to_owned(), name.clone()));
+            Descriptor { annotations: annotations.into(), ..descriptor.clone() }
+        });
+        self.manifests.extend(named);
+        if names.is_empty() {
+            self.manifests.push(descriptor);
+        }
+        self.docker.push(DockerEntry {
+            config: blob_name(image.id.0),
+            repo_tags: tags.iter().map(|tag| tag.without_digest().familiar()).collect(),
+            layers: image.layers().iter().map(|layer| blob_name(layer.0)).collect(),
+        });
+    }
+
+    /// The documents at the archive's top, in their order.
+    fn documents(&self, format: ArchiveFormat) -> Vec<(String, Vec<u8>)> {
+        let index = Index::new(MediaType::OciIndex, self.manifests.clone()).to_bytes();
+        let layout = br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec();
+        let mut documents = vec![(LAYOUT_FILE.to_owned(), layout), (INDEX_FILE.to_owned(), index)];
+        if format == ArchiveFormat::Docker {
+            let docker = serde_json::to_vec(&self.docker).expect("strings are always written");
+            documents.push((DOCKER_FILE.to_owned(), docker));
+        }
+        documents
+    }
+}
+
+/// Where an archive is written: a tar or a directory.
+trait Sink {
+    fn put(&mut self, name: &str, size_bytes: u64, reader: &mut dyn Read) -> io::Result<()>;
+}
+
+impl<W: Write> Sink for tar::Builder<W> {
+    fn put(&mut self, name: &str, size_bytes: u64, reader: &mut dyn Read) -> io::Result<()> {
+        let mut header = tar::Header::new_ustar();
+        header.set_size(size_bytes);
+        header.set_mode(0o644);
+        header.set_mtime(0);
+        self.append_data(&mut header, name, reader.take(size_bytes))
+    }
+}
+
+struct Directory<'a>(&'a Path);
+
+impl Sink for Directory<'_> {
+    fn put(&mut self, name: &str, size_bytes: u64, reader: &mut dyn Read) -> io::Result<()> {
+        let path = self.0.join(name);
+        fs::create_dir_all(path.parent().unwrap_or(self.0))?;
+        let copied = io::copy(&mut reader.take(size_bytes), &mut fs::File::create(&path)?)?;
+        if copied == size_bytes { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+    }
+}
+
+fn put(sink: &mut impl Sink, name: &str, size_bytes: u64, mut reader: impl Read) -> Result<(), ArchiveError> {
+    sink.put(name, size_bytes, &mut reader).map_err(|source| ArchiveError::Write { what: name.to_owned(), source })
+}

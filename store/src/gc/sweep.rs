@@ -1,0 +1,159 @@
+//! Letting things go: set aside, look again, unlink or put back.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::Collected;
+use super::mark::Marks;
+use super::plan::Plan;
+use crate::inventory::Inventory;
+use crate::session::{self, remove_tree, trash_name};
+use crate::store::{Presence, Store, StoreError, found};
+use crate::{DiffId, ObjectId};
+
+pub(super) struct Sweeper<'a> {
+    store: &'a Store,
+    inventory: &'a Inventory,
+    trash: PathBuf,
+    collected: Vec<(Collected, u64)>,
+}
+
+/// A thing that is to go, with its files.
+struct Doomed {
+    what: Collected,
+    paths: Vec<PathBuf>,
+    bytes: u64,
+}
+
+impl<'a> Sweeper<'a> {
+    pub(super) fn new(store: &'a Store, inventory: &'a Inventory) -> Result<Self, StoreError> {
+        Ok(Self { store, inventory, trash: store.session()?.trash()?, collected: Vec::new() })
+    }
+
+    /// Sweeps records, then what they name, then what that is made of.
+    pub(super) fn sweep(mut self, plan: &Plan) -> Result<Vec<(Collected, u64)>, StoreError> {
+        self.records(plan)?;
+        let gone = self.layers(plan)?;
+        let checkouts = plan.checkouts.iter().filter_map(|id| self.checkout(id)).collect();
+        self.set_aside(
+            checkouts,
+            |marks, what| matches!(what, Collected::Checkout(id) if marks.checkouts.contains(id)),
+        )?;
+        let blobs = plan.blobs.iter().filter_map(|digest| {
+            let item = self.inventory.blobs.get(digest)?;
+            Some(Doomed { what: Collected::Blob(*digest), paths: item.paths.clone(), bytes: item.bytes })
+        });
+        let blobs = blobs.collect();
+        self.set_aside(blobs, |marks, what| matches!(what, Collected::Blob(digest) if marks.blobs.contains(digest)))?;
+        self.objects(plan, &gone)?;
+        Ok(self.collected)
+    }
+
+    fn records(&mut self, plan: &Plan) -> Result<(), StoreError> {
+        for key in &plan.buried {
+            match self.store.bury_action(*key) {
+                Err(error) if error.is_no_space() => drop(self.store.forget_action(*key)?),
+                result => result?,
+            }
+        }
+        for key in &plan.forgotten {
+            self.store.forget_action(*key)?;
+        }
+        let images = plan.images.iter().map(|id| Doomed {
+            what: Collected::Image(*id),
+            paths: vec![self.store.image_path(*id)],
+            bytes: 0,
+        });
+        let images = images.collect();
+        self.set_aside(images, |marks, what| matches!(what, Collected::Image(id) if marks.images.contains(id)))
+    }
+
+    /// Says which layers are gone: those that were to go and that nobody has come to need.
+    fn layers(&mut self, plan: &Plan) -> Result<BTreeSet<DiffId>, StoreError> {
+        let mut doomed: Vec<Doomed> = plan.layers.iter().filter_map(|id| self.checkout(id)).collect();
+        doomed.extend(plan.layers.iter().filter_map(|id| {
+            let item = &self.inventory.layers.get(id)?.item;
+            // The layer file goes first: without it nobody looks at what belongs to it.
+            let mut paths = item.paths.clone();
+            paths.sort_by_key(|path| path.as_os_str().len());
+            Some(Doomed { what: Collected::Layer(*id), paths, bytes: item.bytes })
+        }));
+        let from = self.collected.len();
+        self.set_aside(
+            doomed,
+            |marks, what| matches!(what, Collected::Layer(id) | Collected::Checkout(id) if marks.layers.contains(id)),
+        )?;
+        let gone = self.collected[from..].iter().filter_map(|(what, _)| match what {
+            Collected::Layer(id) => Some(*id),
+            _ => None,
+        });
+        Ok(gone.collect())
+    }
+
+    fn objects(&mut self, plan: &Plan, gone: &BTreeSet<DiffId>) -> Result<(), StoreError> {
+        let held = self.inventory.holders(self.inventory.layers.keys().filter(|id| !gone.contains(id)));
+        let doomed = plan.objects.iter().filter(|id| !held.contains_key(id)).filter_map(|id: &ObjectId| {
+            let item = self.inventory.objects.get(id)?;
+            Some(Doomed { what: Collected::Object(*id), paths: item.paths.clone(), bytes: item.bytes })
+        });
+        let doomed = doomed.collect();
+        self.set_aside(doomed, |marks, what| matches!(what, Collected::Object(id) if marks.objects.contains(id)))
+    }
+
+    fn checkout(&self, id: &DiffId) -> Option<Doomed> {
+        let item = self.inventory.checkouts.get(id)?;
+        // The record that vouches for a checkout goes before the directory.
+        let mut paths = item.paths.clone();
+        paths.sort_by_key(|path| std::cmp::Reverse(path.as_os_str().len()));
+        Some(Doomed { what: Collected::Checkout(*id), paths, bytes: item.bytes })
+    }
+
+    /// Sets things aside, reads again what is needed, and unlinks what is not.
+    fn set_aside(
+        &mut self,
+        doomed: Vec<Doomed>,
+        is_needed: impl Fn(&Marks, &Collected) -> bool,
+    ) -> Result<(), StoreError> {
+        if doomed.is_empty() {
+            return Ok(());
+        }
+        for path in doomed.iter().flat_map(|doomed| &doomed.paths) {
+            found(fs::rename(path, self.trashed(path))).map_err(StoreError::io("set aside", path))?;
+        }
+        let marks = Marks::read(self.store, self.inventory)?;
+        for doomed in doomed {
+            if is_needed(&marks, &doomed.what) || (marks.has_company && self.is_unsealed(&doomed)?) {
+                // What it is made of first, so that whoever finds it finds it whole.
+                doomed.paths.iter().rev().for_each(|path| drop(session::rename_back(&self.trashed(path), path)));
+            } else {
+                self.unlink(&doomed)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn unlink(&mut self, doomed: &Doomed) -> Result<(), StoreError> {
+        for path in &doomed.paths {
+            let trashed = self.trashed(path);
+            let is_directory = trashed.symlink_metadata().is_ok_and(|metadata| metadata.is_dir());
+            let removed = if is_directory { remove_tree(&trashed) } else { found(fs::remove_file(&trashed)).map(drop) };
+            removed.map_err(StoreError::io("remove", trashed))?;
+        }
+        self.collected.push((doomed.what, doomed.bytes));
+        Ok(())
+    }
+
+    /// Whether a thing may be what another process is at work on. Checkouts have leases for that.
+    fn is_unsealed(&self, doomed: &Doomed) -> Result<bool, StoreError> {
+        if matches!(doomed.what, Collected::Checkout(_)) {
+            return Ok(false);
+        }
+        let first = doomed.paths.first().map(|path| self.store.presence(&self.trashed(path))).transpose()?;
+        Ok(first.is_some_and(|presence| matches!(presence, Presence::Fresh | Presence::Unproven)))
+    }
+
+    fn trashed(&self, path: &Path) -> PathBuf {
+        self.trash.join(trash_name(path.strip_prefix(self.store.path()).unwrap_or(path)))
+    }
+}
