@@ -11,7 +11,8 @@
 //! its parent directories does not (they may be links below), nor does one that hides the whole root
 //! (overlayfs stacks roots whatever their marks): those are unpacked for one stack of layers.
 //!
-//! With `.stubs`, large files are stubs for the data-only layer `objects/`.
+//! With `.stubs`, large files are stubs for the data-only layer `objects/`; such a checkout can only
+//! be the lowest of a stack (see [`sharing`](crate::sharing)).
 
 use std::path::{Path, PathBuf};
 
@@ -29,6 +30,8 @@ use crate::{ChainId, DiffId, Name, Presence, Store, StoreError, Temporary};
 pub struct Checkout {
     /// The directory that overlayfs stacks; absolute.
     pub path: PathBuf,
+    /// Whether its large files are stubs, so that the stack needs the data-only layer.
+    pub(crate) has_stubs: bool,
 }
 
 /// Why a layer cannot be checked out.
@@ -55,15 +58,16 @@ pub enum CheckoutError {
 
 impl Store {
     /// Unpacks the topmost of some layers such that it can be stacked on the others; at once, if that
-    /// was done before.
+    /// was done before. `None` if there are no layers.
     pub fn checkout(&self, layers: &[DiffId]) -> Result<Option<Checkout>, CheckoutError> {
-        let sharing = self.mechanism()?.sharing;
         let Some((top, below)) = layers.split_last() else { return Ok(None) };
+        let best = self.mechanism()?.sharing;
+        let sharing = if below.is_empty() { best } else { best.above_another() };
         let places = Places::of(self, *top, ChainId::of(layers), sharing);
-        self.hold([&*places.anywhere, &*places.here])?;
-        for place in [&places.anywhere, &places.here] {
+        self.hold(places.all())?;
+        for place in places.all() {
             if self.has_checkout(place)? {
-                return Ok(Some(Checkout { path: place.join(ROOT) }));
+                return Ok(Some(Checkout::at(place)));
             }
         }
         let layer = self.layer(*top)?.ok_or(CheckoutError::NoLayer(*top))?;
@@ -74,7 +78,7 @@ impl Store {
             (diff(&*self.root_tree(below)?, &*self.root_tree(layers)?), places.here)
         };
         self.make_checkout(&layer, &change, sharing, &place)?;
-        Ok(Some(Checkout { path: place.join(ROOT) }))
+        Ok(Some(Checkout::at(&place)))
     }
 
     fn make_checkout(
@@ -121,32 +125,50 @@ impl Store {
     }
 
     /// Where the checkout of a layer lies that is the same on every stack.
-    pub(crate) fn checkout_place(&self, layer: DiffId, sharing: Sharing) -> PathBuf {
-        Places::of(self, layer, None, sharing).anywhere
+    pub(crate) fn checkout_place(&self, layer: DiffId) -> PathBuf {
+        self.dir(Area::Checkouts).join(layer.hex())
+    }
+}
+
+impl Checkout {
+    fn at(place: &Path) -> Self {
+        let has_stubs = place.as_os_str().as_encoded_bytes().ends_with(STUBS.as_bytes());
+        Self { path: place.join(ROOT), has_stubs }
     }
 }
 
 pub(crate) const ROOT: &str = "root";
 const MADE: &str = "made";
 
+const STUBS: &str = ".stubs";
+
 /// Where a checkout may lie.
 struct Places {
+    /// Whatever is below, and with all files in it.
+    whole: PathBuf,
+    /// Whatever is below.
     anywhere: PathBuf,
+    /// On this stack.
     here: PathBuf,
 }
 
 impl Places {
     fn of(store: &Store, top: DiffId, chain: Option<ChainId>, sharing: Sharing) -> Self {
         let flavour = match sharing {
-            Sharing::DataOnly => ".stubs",
+            Sharing::DataOnly => STUBS,
             Sharing::Reflink | Sharing::Copy => "",
         };
         let place = |name: String| store.dir(Area::Checkouts).join(name);
         let chain = chain.map(|chain| format!(".{}", chain.hex())).unwrap_or_default();
         Self {
+            whole: store.checkout_place(top),
             anywhere: place(format!("{}{flavour}", top.hex())),
             here: place(format!("{}{chain}{flavour}", top.hex())),
         }
+    }
+
+    fn all(&self) -> [&Path; 3] {
+        [&self.anywhere, &self.whole, &self.here]
     }
 }
 

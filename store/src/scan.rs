@@ -168,7 +168,7 @@ impl Walk<'_> {
         if depth > MOST_COMPONENTS {
             return Err(ScanError::TooDeep { path: at.clone() });
         }
-        let (directories, files) = self.wanted(dir, at)?;
+        let Wanted { directories, files } = self.wanted(dir, at)?;
         let leaves = files.into_par_iter().with_min_len(FILES_A_TURN).map(|(name, path)| self.leaf(dir, name, &path));
         let mut entries: Vec<_> = leaves.filter_map(Result::transpose).collect::<Result<_, _>>()?;
         let below = directories.into_par_iter().map(|below| self.subdirectory(dir, below, depth + 1));
@@ -177,8 +177,8 @@ impl Walk<'_> {
     }
 
     /// Lists a directory and asks the filter: directories to enter, and all else to keep.
-    fn wanted(&self, dir: &Dir, at: &RelPath) -> Result<(Vec<Subdirectory>, Vec<(Name, RelPath)>), ScanError> {
-        let (mut directories, mut files) = (Vec::new(), Vec::new());
+    fn wanted(&self, dir: &Dir, at: &RelPath) -> Result<Wanted, ScanError> {
+        let Wanted { mut directories, mut files } = Wanted::default();
         for (name, kind) in dir.entries().map_err(FsError::of("list", at))? {
             let path = at.join(&name);
             let kind = kind.map_or_else(|| dir.examine(&name).map(|stat| stat.kind), Ok);
@@ -190,7 +190,7 @@ impl Walk<'_> {
                 (Verdict::Descend, _) => {}
             }
         }
-        Ok((directories, files))
+        Ok(Wanted { directories, files })
     }
 
     fn subdirectory(&self, dir: &Dir, below: Subdirectory, depth: usize) -> Result<Option<(Name, Entry)>, ScanError> {
@@ -281,6 +281,13 @@ impl Walk<'_> {
 
 /// How often a file that changes under the reader is read before giving up.
 const ATTEMPTS: usize = 3;
+
+/// What of a directory is to be looked at.
+#[derive(Default)]
+struct Wanted {
+    directories: Vec<Subdirectory>,
+    files: Vec<(Name, RelPath)>,
+}
 
 struct Subdirectory {
     name: Name,

@@ -83,6 +83,11 @@ impl Snapshot {
         }
     }
 
+    /// Whether it goes when it is dropped.
+    pub(crate) fn is_temporary(&self) -> bool {
+        matches!(self.home, Home::Temporary(_))
+    }
+
     /// The directory in which changes show: the upper one, or the copy.
     pub fn changes(&self) -> &Path {
         match &self.root {
@@ -134,14 +139,16 @@ impl Store {
             }
             return Ok(SnapshotRoot::Copy { path: copy });
         }
-        let mut lowers = Vec::with_capacity(layers.len().max(1));
+        let (mut lowers, mut has_stubs) = (Vec::with_capacity(layers.len().max(1)), false);
         for count in (1..=layers.len()).rev() {
-            lowers.extend(self.checkout(&layers[..count])?.map(|checkout| checkout.path));
+            let Some(checkout) = self.checkout(&layers[..count])? else { continue };
+            has_stubs |= checkout.has_stubs;
+            lowers.push(checkout.path);
         }
         if lowers.is_empty() {
             lowers.push(ensure(directory, EMPTY)?);
         }
-        let data = (mechanism.sharing == Sharing::DataOnly).then(|| self.dir(Area::Objects));
+        let data = has_stubs.then(|| self.dir(Area::Objects));
         let (upper, work) = (directory.join(UPPER), ensure(directory, WORK)?);
         if !upper.exists() {
             let tree = self.root_tree(layers)?;

@@ -1,0 +1,111 @@
+//! An upper directory becomes the checkout of the layer that was made of it.
+//!
+//! Unpacking the layer would make every file once more, and making files is the dear part. What is
+//! on disk already is the layer, but for the times, for what turned out to be no change, and for the
+//! large files that are objects now.
+
+use super::Captured;
+use crate::checkout::{CheckoutError, ROOT};
+use crate::fs::{Dir, FsError, Kind};
+use crate::layer::Layer;
+use crate::snapshot::{Snapshot, SnapshotRoot};
+use crate::tree::{ChangeDirectory, ChangeEntry, Metadata};
+use crate::unpack::{Unpack, UnpackError};
+use crate::{RelPath, Store, StoreError};
+
+/// Whether an upper directory was made a checkout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Adopted {
+    /// It was.
+    Yes,
+    /// It cannot be; the layer's checkout is made the usual way when it is wanted.
+    No,
+}
+
+impl Store {
+    /// Makes the upper directory of a snapshot the checkout of the layer that was written from what
+    /// was captured of it. Worth it if something will run on that layer.
+    pub fn adopt(&self, snapshot: Snapshot, captured: &Captured, layer: &Layer) -> Result<Adopted, CheckoutError> {
+        let sharing = self.mechanism()?.sharing.above_another();
+        let place = self.checkout_place(layer.diff_id());
+        let SnapshotRoot::Overlay { upper, .. } = snapshot.root() else { return Ok(Adopted::No) };
+        if !captured.adoptable || !snapshot.is_temporary() || self.has_checkout(&place)? {
+            return Ok(Adopted::No);
+        }
+        let failed = |source| CheckoutError::Unpack { layer: layer.diff_id(), source };
+        let root = Dir::open(upper).map_err(|errno| StoreError::io("open", upper)(errno.into()))?;
+        let adoption = Adoption { unpack: Unpack::new(self, &captured.contents, sharing) };
+        let whole = adoption.directory(&root, &RelPath::root(), &captured.change.directory, Sight::Clear);
+        if whole.map_err(failed)? == Adopted::No {
+            return Ok(Adopted::No);
+        }
+        let draft = self.temporary()?;
+        let target = draft.path().join(ROOT);
+        std::fs::rename(upper, &target).map_err(StoreError::io("rename to", target))?;
+        self.place_checkout(draft, &place)?;
+        Ok(Adopted::Yes)
+    }
+}
+
+struct Adoption<'a> {
+    unpack: Unpack<'a>,
+}
+
+/// Whether what lies below a directory shows through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sight {
+    Clear,
+    Hidden,
+}
+
+impl Adoption<'_> {
+    /// Makes a directory hold what the change says of it.
+    fn directory(
+        &self,
+        dir: &Dir,
+        at: &RelPath,
+        change: &ChangeDirectory,
+        sight: Sight,
+    ) -> Result<Adopted, UnpackError> {
+        let sight = if is_opaque(dir, at)? { Sight::Hidden } else { sight };
+        let mut here = std::collections::BTreeSet::new();
+        for (name, kind) in dir.entries().map_err(FsError::of("list", at))? {
+            let path = at.join(&name);
+            match (change.entries.get(&name), kind) {
+                (Some(ChangeEntry::Leaf(metadata, _)), _) => {
+                    dir.set_mtime(&name, metadata.mtime).map_err(FsError::of("set the time of", &path))?;
+                }
+                (Some(ChangeEntry::Directory { metadata, directory }), _) => {
+                    let child = dir.child(&name).map_err(FsError::of("open", &path))?;
+                    if self.directory(&child, &path, directory, sight)? == Adopted::No {
+                        return Ok(Adopted::No);
+                    }
+                    let mtime = metadata.as_ref().unwrap_or(&Metadata::implied()).mtime;
+                    crate::fs::set_mtime(&child, mtime).map_err(FsError::of("set the time of", &path))?;
+                }
+                (Some(ChangeEntry::Removed), Some(Kind::Character)) => {}
+                (Some(ChangeEntry::Removed), _) => {
+                    dir.remove_tree(&name).map_err(FsError::of("remove", &path))?;
+                    dir.make_whiteout(&name).map_err(FsError::of("mark as removed", &path))?;
+                }
+                // It is as it was below, but what is below does not show.
+                (None, kind) if sight == Sight::Hidden && kind != Some(Kind::Socket) => return Ok(Adopted::No),
+                (None, _) => dir.remove_tree(&name).map_err(FsError::of("remove", &path))?,
+            }
+            here.insert(name);
+        }
+        for (name, entry) in change.entries.iter().filter(|(name, _)| !here.contains(*name)) {
+            match entry {
+                ChangeEntry::Leaf(metadata, leaf) => self.unpack.leaf(dir, name, &at.join(name), metadata, leaf)?,
+                ChangeEntry::Removed if sight == Sight::Hidden => {}
+                ChangeEntry::Removed | ChangeEntry::Directory { .. } => return Ok(Adopted::No),
+            }
+        }
+        Ok(Adopted::Yes)
+    }
+}
+
+fn is_opaque(dir: &Dir, at: &RelPath) -> Result<bool, UnpackError> {
+    let mark = crate::fs::get_xattr(dir, crate::sharing::OPAQUE).map_err(FsError::of("read an attribute of", at))?;
+    Ok(mark.as_deref() == Some(b"y"))
+}
