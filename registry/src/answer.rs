@@ -92,7 +92,8 @@ impl Cause {
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} refuses to {} (HTTP {}", self.host, self.doing, self.status)?;
+        let verb = if self.status < 400 { "answers strangely when asked to" } else { "refuses to" };
+        write!(f, "{} {verb} {} (HTTP {}", self.host, self.doing, self.status)?;
         if !self.message.is_empty() {
             write!(f, ": {}", self.message)?;
         }

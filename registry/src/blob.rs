@@ -152,7 +152,7 @@ impl<'a> BlobReader<'a> {
             None => self.open()?,
         };
         let started = Instant::now();
-        let received = self.session.registry.net().wait(tokio::time::timeout(self.pace.window, response.chunk()));
+        let received = self.session.registry.net().wait_within(self.pace.window, response.chunk());
         match received {
             Ok(Ok(Some(chunk))) => {
                 if self.pace.is_too_slow(started.elapsed(), chunk.len()) {
@@ -174,15 +174,15 @@ impl<'a> BlobReader<'a> {
         self.pace.restart();
         self.skip_bytes = self.received_bytes;
         if self.received_bytes == 0 {
-            return self.session.call(&call, &[200]);
+            return self.session.call_once(&call, &[200]);
         }
         let ranged = call.clone().header(RANGE, &format!("bytes={}-", self.received_bytes));
-        let response = self.session.call(&ranged, &[200, 206, 416])?;
+        let response = self.session.call_once(&ranged, &[200, 206, 416])?;
         match response.status().as_u16() {
             206 if starts_at(&response, self.received_bytes) => self.skip_bytes = 0,
             200 => {}
             // The range is not believed, or not to be had: everything again.
-            _ => return self.session.call(&call, &[200]),
+            _ => return self.session.call_once(&call, &[200]),
         }
         Ok(response)
     }

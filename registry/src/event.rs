@@ -37,6 +37,13 @@ pub enum Event {
         /// How much of it has been moved by now.
         moved_bytes: u64,
     },
+    /// A layer is compressed for the first time.
+    Compressing {
+        /// Which layer.
+        layer: DiffId,
+        /// The size of its tar.
+        size_bytes: u64,
+    },
     /// A request failed in a way that may pass; it is repeated after a pause.
     Retrying {
         /// What was being done.
@@ -70,8 +77,6 @@ pub enum BlobState {
     Downloading,
     /// It is in the store, verified.
     Unpacked,
-    /// A layer is being compressed for the first time.
-    Compressing,
     /// It is being sent.
     Uploading,
     /// The registry took it over from another of its repositories.

@@ -23,6 +23,8 @@ mod credentials;
 mod event;
 mod host;
 mod login;
+mod pull;
+mod push;
 mod registry;
 mod request;
 mod resolve;
@@ -39,6 +41,8 @@ pub use credentials::{Credential, Credentials, CredentialsError, Erased, Kept, S
 pub use event::{BlobState, Event, Progress};
 pub use host::{Host, HostError};
 pub use login::LoginError;
+pub use pull::{News, PullError, Pulled};
+pub use push::{Family, PushError, PushOptions, Pushed};
 pub use registry::{Options, Registry};
 pub use request::RequestError;
 pub use resolve::{RemoteImage, ResolveError};

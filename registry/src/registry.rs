@@ -106,13 +106,12 @@ impl Registry {
     /// once.
     fn probe(&self, host: &Host, progress: Progress<'_>) -> Result<Endpoint, RequestError> {
         let Options { tls, certificates, timeouts, patience, .. } = &self.options;
-        let reached = patience.retry(progress, || {
+        patience.retry(progress, || {
             let clients = Clients::new(host, *tls, certificates, timeouts)?;
             match self.net.wait(Endpoint::probe(host, clients, *tls)) {
                 Err(error @ RequestError::Unreachable { .. }) => Ok(Err(error)),
                 other => other.map(Ok),
             }
-        })?;
-        reached
+        })?
     }
 }

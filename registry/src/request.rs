@@ -68,6 +68,20 @@ pub enum RequestError {
         /// What is wrong with it.
         reason: String,
     },
+    /// TLS is spoken, but not so that both sides agree.
+    #[error("cannot agree on TLS with {host}: {reason}")]
+    Tls {
+        /// The host.
+        host: String,
+        /// The TLS library's words.
+        reason: String,
+    },
+    /// TLS is not spoken.
+    #[error("{host} does not speak TLS; give --tls-verify=false if that is as it should be")]
+    NoTls {
+        /// The host.
+        host: String,
+    },
     /// The connection broke.
     #[error("the connection to {host} broke while it was to {doing}: {reason}")]
     Broken {
@@ -148,8 +162,12 @@ impl RequestError {
     /// Sorts what the HTTP library reports.
     pub(crate) fn from_transport(host: &str, doing: &str, error: &reqwest::Error) -> Self {
         let (host, doing, reason) = (host.to_owned(), doing.to_owned(), innermost(error));
-        match certificate_problem(error) {
-            Some(reason) => Self::Untrusted { host, reason },
+        match causes(error).find_map(as_rustls) {
+            Some(rustls::Error::InvalidMessage(_)) => Self::NoTls { host },
+            Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented) => {
+                Self::Untrusted { host, reason }
+            }
+            Some(_) => Self::Tls { host, reason },
             None if error.is_connect() && !was_connected(error) => Self::Unreachable { host, doing, reason },
             None => Self::Broken { host, doing, reason },
         }
@@ -165,11 +183,14 @@ impl RequestError {
         match self {
             Self::Refused(refusal) => match (refusal.status, refusal.retry_after) {
                 (429 | 503, Some(wait)) => Outlook::After(wait),
-                (408 | 429 | 500 | 502 | 503 | 504, _) => Outlook::MayPass,
+                // A success of the wrong kind was said by something in between.
+                (200..300 | 408 | 429 | 500 | 502 | 503 | 504, _) => Outlook::MayPass,
                 _ => Outlook::Hopeless,
             },
             Self::Broken { .. } | Self::Stalled { .. } | Self::Unreachable { .. } => Outlook::MayPass,
             Self::Untrusted { .. }
+            | Self::Tls { .. }
+            | Self::NoTls { .. }
             | Self::TooLong { .. }
             | Self::Protocol { .. }
             | Self::Redirect { .. }
@@ -190,7 +211,7 @@ impl RequestError {
             | Self::Protocol { doing, .. }
             | Self::Redirect { doing, .. }
             | Self::ForeignRealm { doing, .. } => doing,
-            Self::Untrusted { .. } => "connect",
+            Self::Untrusted { .. } | Self::Tls { .. } | Self::NoTls { .. } => "connect",
             Self::Credentials(_) => "read the credentials",
             Self::Certificates { .. } => "read the certificates",
         }
@@ -218,19 +239,10 @@ fn was_connected(error: &reqwest::Error) -> bool {
         .any(|cause| matches!(cause.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof))
 }
 
-fn certificate_problem(error: &reqwest::Error) -> Option<String> {
-    causes(error).find_map(|cause| match as_rustls(cause) {
-        Some(problem @ (rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented)) => {
-            Some(crate::text::printable(problem.to_string().as_bytes()))
-        }
-        _ => None,
-    })
-}
-
-/// rustls errors travel inside of `io::Error`s, which do not name them as their source.
+/// rustls errors travel inside of `io::Error`s, inside of others, which do not name them as their source.
 fn as_rustls<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
     let inside = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-    cause.downcast_ref().or_else(|| inside.and_then(|inner| inner.downcast_ref()))
+    cause.downcast_ref().or_else(|| inside.and_then(|inner| as_rustls(inner)))
 }
 
 fn innermost(error: &reqwest::Error) -> String {

@@ -31,7 +31,7 @@ pub enum ResolveError {
         /// `the manifest`, `the config`.
         what: &'static str,
         /// Of which image.
-        reference: Reference,
+        reference: Box<Reference>,
         /// What is wrong with it.
         source: DocumentError,
     },
@@ -49,9 +49,9 @@ pub enum ResolveError {
     #[error("{reference} has no image for {platform}; it has {}", list(offered))]
     NoPlatform {
         /// The index.
-        reference: Reference,
+        reference: Box<Reference>,
         /// What was wanted.
-        platform: Platform,
+        platform: Box<Platform>,
         /// What there is.
         offered: Vec<Platform>,
     },
@@ -59,7 +59,7 @@ pub enum ResolveError {
     #[error("{reference} is no image: its config is {media_type}")]
     NotAnImage {
         /// What was asked for.
-        reference: Reference,
+        reference: Box<Reference>,
         /// The type of its config.
         media_type: MediaType,
     },
@@ -67,13 +67,13 @@ pub enum ResolveError {
     #[error("the index of {reference} is nested too deeply")]
     TooDeep {
         /// What was asked for.
-        reference: Reference,
+        reference: Box<Reference>,
     },
     /// Manifest and config disagree about the number of layers.
     #[error("the manifest of {reference} has {blobs} layers, its config {diff_ids}")]
     LayerCount {
         /// Which image.
-        reference: Reference,
+        reference: Box<Reference>,
         /// Layers in the manifest.
         blobs: usize,
         /// Layers in the config.
@@ -85,7 +85,7 @@ pub enum ResolveError {
         /// `config`.
         what: &'static str,
         /// Of which image.
-        reference: Reference,
+        reference: Box<Reference>,
         /// Its announced size.
         size_bytes: u64,
         /// The most that is read.
@@ -94,6 +94,14 @@ pub enum ResolveError {
     /// The store could not be read.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl ResolveError {
+    /// Whether a document was damaged on its way, which another connection may not do.
+    fn is_damage(&self) -> bool {
+        use RequestError::{Broken, TooLong};
+        matches!(self, Self::WrongBytes { .. } | Self::Request(Broken { .. } | TooLong { .. }))
+    }
 }
 
 /// An image at a registry: everything about it but its layers.
@@ -180,14 +188,14 @@ pub(crate) fn resolve(
             Document::Index(list) => list,
         };
         let chosen = list.select(platform).ok_or_else(|| ResolveError::NoPlatform {
-            reference: reference.clone(),
-            platform: platform.clone(),
+            reference: Box::new(reference.clone()),
+            platform: Box::new(platform.clone()),
             offered: list.platforms().cloned().collect(),
         })?;
         let next = by_digest(session, store, chosen.digest, Some(&chosen.media_type))?;
         index.get_or_insert(std::mem::replace(&mut found, next).bytes);
     }
-    Err(ResolveError::TooDeep { reference: reference.clone() })
+    Err(ResolveError::TooDeep { reference: Box::new(reference.clone()) })
 }
 
 const DEEPEST_INDEX: usize = 4;
@@ -203,7 +211,7 @@ impl Found {
     fn parse(&self, reference: &Reference) -> Result<Document, ResolveError> {
         Document::parse(&self.bytes, self.announced.as_ref()).map_err(|source| ResolveError::Document {
             what: "the manifest",
-            reference: reference.clone(),
+            reference: Box::new(reference.clone()),
             source,
         })
     }
@@ -266,7 +274,7 @@ fn get(session: &Session<'_>, name: &str, expected: Option<Digest>) -> Result<Fo
         }
     };
     match once() {
-        Err(ResolveError::WrongBytes { .. } | ResolveError::Request(RequestError::Broken { .. })) => once(),
+        Err(error) if error.is_damage() => once(),
         other => other,
     }
 }
@@ -280,11 +288,16 @@ fn config(
     let descriptor = &manifest.config;
     if !descriptor.media_type.is_config() {
         let media_type = descriptor.media_type.clone();
-        return Err(ResolveError::NotAnImage { reference: reference.clone(), media_type });
+        return Err(ResolveError::NotAnImage { reference: Box::new(reference.clone()), media_type });
     }
     let (size_bytes, limit_bytes) = (descriptor.size_bytes, CONFIG_LIMIT_BYTES);
     if size_bytes > limit_bytes {
-        return Err(ResolveError::TooLarge { what: "config", reference: reference.clone(), size_bytes, limit_bytes });
+        return Err(ResolveError::TooLarge {
+            what: "config",
+            reference: Box::new(reference.clone()),
+            size_bytes,
+            limit_bytes,
+        });
     }
     let bytes = match store.read_blob(descriptor.digest, limit_bytes)? {
         Some(bytes) => bytes,
@@ -292,12 +305,12 @@ fn config(
     };
     let config = ImageConfig::parse(&bytes).map_err(|source| ResolveError::Document {
         what: "the config",
-        reference: reference.clone(),
+        reference: Box::new(reference.clone()),
         source,
     })?;
     let (blobs, diff_ids) = (manifest.layers.len(), config.rootfs.diff_ids.len());
     if blobs != diff_ids {
-        return Err(ResolveError::LayerCount { reference: reference.clone(), blobs, diff_ids });
+        return Err(ResolveError::LayerCount { reference: Box::new(reference.clone()), blobs, diff_ids });
     }
     Ok((bytes, config))
 }
@@ -316,7 +329,7 @@ fn small_blob(session: &Session<'_>, expected: Digest, size_bytes: u64) -> Resul
         if actual == expected { Ok(bytes) } else { Err(ResolveError::WrongBytes { host, expected, actual }) }
     };
     match once() {
-        Err(ResolveError::WrongBytes { .. } | ResolveError::Request(RequestError::Broken { .. })) => once(),
+        Err(error) if error.is_damage() => once(),
         other => other,
     }
 }

@@ -39,7 +39,11 @@ impl Endpoint {
     pub(crate) async fn probe(host: &Host, clients: Clients, verify: TlsVerify) -> Result<Self, RequestError> {
         let may_be_plain = verify == TlsVerify::Never || host.is_loopback();
         let mut tried = Self::ask(host, &clients, Scheme::Https).await;
-        if may_be_plain && matches!(&tried, Err(RequestError::Unreachable { .. } | RequestError::Broken { .. })) {
+        let speaks_none = matches!(
+            &tried,
+            Err(RequestError::NoTls { .. } | RequestError::Unreachable { .. } | RequestError::Broken { .. })
+        );
+        if may_be_plain && speaks_none {
             // Where neither answers, the failure of TLS says more, except for a refused connection.
             tried = match Self::ask(host, &clients, Scheme::Http).await {
                 Err(RequestError::Broken { .. }) => tried,
@@ -174,11 +178,12 @@ impl<'a> Session<'a> {
         let mut call = call.clone();
         let mut authorization = self.authorization(&call.doing).await?;
         let mut response = clients.send_once(origin, &call, authorization.as_ref()).await?;
-        if response.status() == 401 && same_origin(origin, &call.url) {
-            if let Some(renewed) = self.renewed(authorization.as_ref(), &response, &call.doing).await? {
-                authorization = Some(renewed);
-                response = clients.send_once(origin, &call, authorization.as_ref()).await?;
-            }
+        if response.status() == 401
+            && same_origin(origin, &call.url)
+            && let Some(renewed) = self.renewed(authorization.as_ref(), &response, &call.doing).await?
+        {
+            authorization = Some(renewed);
+            response = clients.send_once(origin, &call, authorization.as_ref()).await?;
         }
         for _ in 0..MOST_REDIRECTS {
             let follows = matches!(call.method, Method::GET | Method::HEAD);
@@ -276,7 +281,7 @@ pub(crate) fn retry_after_of(response: &Response) -> Option<Duration> {
     crate::retry::retry_after(value, SystemTime::now())
 }
 
-/// Reads a body up to a limit.
+/// Reads a body up to a limit of length and, so that it cannot drip for ever, of time.
 pub(crate) async fn read_bounded(
     mut response: Response,
     limit_bytes: u64,
@@ -299,11 +304,12 @@ pub(crate) async fn read_bounded(
         }
         Ok(true)
     };
-    match tokio::time::timeout(stall, all).await {
+    let limit = stall * 4;
+    match tokio::time::timeout(limit, all).await {
         Ok(Ok(true)) => Ok(body),
         Ok(Ok(false)) => Err(RequestError::TooLong { host, doing, limit_bytes }),
         Ok(Err(error)) => Err(RequestError::from_transport(&host, &doing, &error)),
-        Err(_) => Err(RequestError::Stalled { host, doing, after: stall }),
+        Err(_) => Err(RequestError::Stalled { host, doing, after: limit }),
     }
 }
 

@@ -50,8 +50,6 @@ impl fmt::Display for Scope {
 pub(crate) struct Token {
     value: Secret,
     fresh_until: Instant,
-    /// Whether credentials were shown for it.
-    pub(crate) shown: Shown,
     /// An identity token that came with it, if one was asked for.
     pub(crate) refresh: Option<Secret>,
 }
@@ -211,7 +209,7 @@ impl TokenRequest<'_> {
             return Err(RequestError::refused(refusal));
         }
         let given: Given = serde_json::from_slice(&body).map_err(|_| self.no_token(realm))?;
-        given.token(shown).ok_or_else(|| self.no_token(realm))
+        given.token().ok_or_else(|| self.no_token(realm))
     }
 
     async fn body(&self, realm: &Url, response: Response) -> Result<Vec<u8>, RequestError> {
@@ -239,13 +237,13 @@ struct Given {
 }
 
 impl Given {
-    fn token(self, shown: Shown) -> Option<Token> {
+    fn token(self) -> Option<Token> {
         let filled = |text: Option<String>| text.filter(|text| !text.is_empty());
         let value = Secret::new(filled(self.token).or(filled(self.access_token))?);
         // The specification's default is a minute; a fifth is left for the way.
         let lifetime = Duration::from_secs(self.expires_in.unwrap_or(60).min(86_400)) * 4 / 5;
         let refresh = filled(self.refresh_token).map(Secret::new);
-        Some(Token { value, fresh_until: Instant::now() + lifetime, shown, refresh })
+        Some(Token { value, fresh_until: Instant::now() + lifetime, refresh })
     }
 }
 
@@ -304,7 +302,7 @@ mod tests {
             (r#"{"details":"no"}"#, None),
         ] {
             let given: Given = serde_json::from_str(json).unwrap();
-            let token = given.token(Shown::Nothing);
+            let token = given.token();
             assert_eq!(token.as_ref().map(|token| token.value.expose()), expected, "{json}");
         }
     }

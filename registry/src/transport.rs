@@ -13,6 +13,7 @@ use std::time::Duration;
 use reqwest::header::{AUTHORIZATION, HeaderValue, LOCATION};
 use reqwest::{Certificate, Client, Identity, Response, Url};
 use tokio::runtime::{Handle, Runtime};
+use tokio::time::error::Elapsed;
 
 use crate::Host;
 use crate::host::is_loopback;
@@ -79,6 +80,12 @@ impl Net {
         self.handle.block_on(future)
     }
 
+    /// Blocks this thread until the future is done, or the time is up.
+    pub(crate) fn wait_within<T>(&self, limit: Duration, future: impl Future<Output = T>) -> Result<T, Elapsed> {
+        // The timer is made inside: outside of the runtime there is none.
+        self.handle.block_on(async { tokio::time::timeout(limit, future).await })
+    }
+
     /// Lets the driving thread work on something by itself.
     pub(crate) fn spawn<T: Send + 'static>(
         &self,
@@ -135,11 +142,6 @@ impl Clients {
         let trust = Trust { verify, roots, proxies };
         let own = trust.client(read_identity(&directories)?, timeouts);
         Ok(Self { own, foreign: OnceLock::new(), trust, timeouts: timeouts.clone() })
-    }
-
-    /// The client for a URL of the registry itself.
-    pub(crate) fn own(&self) -> &Client {
-        &self.own
     }
 
     pub(crate) fn timeouts(&self) -> &Timeouts {

@@ -70,7 +70,10 @@ impl Upload<'_> {
         let doing = format!("look for blob {} in {}", self.digest.short(), self.session.name());
         let call = Call::new(Method::HEAD, self.session.url(&format!("blobs/{}", self.digest)), doing);
         // Redirects are followed: some registries keep blobs elsewhere even for a HEAD.
-        Ok(self.session.call(&call, &[200, 404])?.status() == 200)
+        let response = self.session.call(&call, &[200, 404])?;
+        let length = response.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+        // Another length means that something in between has answered.
+        Ok(response.status() == 200 && length.is_none_or(|length| length == self.size_bytes))
     }
 
     /// Asks the registry to take the blob over from one of its repositories. Every refusal only
@@ -102,7 +105,7 @@ impl Upload<'_> {
                     refused = Some(header);
                     continue;
                 }
-                Err(Attempt::Failed(error) | Attempt::Unauthorized(_, error)) => error,
+                Err(Attempt::Failed(error) | Attempt::Unauthorized(_, error)) => *error,
             };
             failures += 1;
             let UploadError::Request(request) = &error else { return Err(error) };
@@ -132,7 +135,7 @@ impl Upload<'_> {
             (201 | 204, _) => Ok(()),
             (401, Some(header)) => {
                 let error = net.wait(self.session.refusal(response, &call));
-                Err(Attempt::Unauthorized(header, error.into()))
+                Err(Attempt::Unauthorized(header, Box::new(error.into())))
             }
             _ => Err(net.wait(self.session.refusal(response, &call)).into()),
         }
@@ -186,7 +189,7 @@ impl Upload<'_> {
         fed?;
         let (host, doing, after) = (endpoint.host.to_string(), self.doing(), endpoint.clients.timeouts().commit);
         let broken = |reason: String| RequestError::Broken { host: host.clone(), doing: doing.clone(), reason };
-        match net.wait(tokio::time::timeout(after, answer)) {
+        match net.wait_within(after, answer) {
             Ok(Ok(Ok(response))) => Ok(response),
             Ok(Ok(Err(error))) => Err(RequestError::from_transport(&host, &doing, &error).into()),
             Ok(Err(stopped)) => Err(broken(stopped.to_string()).into()),
@@ -211,7 +214,7 @@ impl Upload<'_> {
             if sent_bytes > self.size_bytes {
                 break;
             }
-            match net.wait(tokio::time::timeout(stall, sender.send(Ok(chunk)))) {
+            match net.wait_within(stall, sender.send(Ok(chunk))) {
                 Ok(Ok(())) => {}
                 Ok(Err(_)) => return Ok(()),
                 Err(_) => {
@@ -228,7 +231,7 @@ impl Upload<'_> {
         Err(UploadError::SourceSize { digest, expected_bytes, actual_bytes })
     }
 
-    fn tell(&self, state: BlobState) {
+    pub(crate) fn tell(&self, state: BlobState) {
         (self.session.progress)(Event::Blob { digest: self.digest, size_bytes: self.size_bytes, state });
     }
 
@@ -240,13 +243,13 @@ impl Upload<'_> {
 /// Why one attempt failed.
 enum Attempt {
     /// The token was not accepted: this one.
-    Unauthorized(HeaderValue, UploadError),
-    Failed(UploadError),
+    Unauthorized(HeaderValue, Box<UploadError>),
+    Failed(Box<UploadError>),
 }
 
 impl<E: Into<UploadError>> From<E> for Attempt {
     fn from(error: E) -> Self {
-        Self::Failed(error.into())
+        Self::Failed(Box::new(error.into()))
     }
 }
 

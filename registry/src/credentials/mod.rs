@@ -210,11 +210,11 @@ impl Credentials {
         let mut erased = Erased::Nothing;
         for path in &self.files {
             let mut file = ConfigFile::read(path)?;
-            if let Some(helper) = file.helper(host)? {
-                if helper.get(host.credentials_key())?.is_some() {
-                    helper.erase(host.credentials_key())?;
-                    erased = Erased::Credentials;
-                }
+            if let Some(helper) = file.helper(host)?
+                && helper.get(host.credentials_key())?.is_some()
+            {
+                helper.erase(host.credentials_key())?;
+                erased = Erased::Credentials;
             }
             if file.remove(host) {
                 file.write(path)?;
@@ -250,10 +250,10 @@ fn find_in(
     host: &Host,
     repository: &str,
 ) -> Result<Option<Credential>, CredentialsError> {
-    if let Some(helper) = file.helper(host)? {
-        if let Some(credential) = helper.get(host.credentials_key())? {
-            return Ok(Some(credential));
-        }
+    if let Some(helper) = file.helper(host)?
+        && let Some(credential) = helper.get(host.credentials_key())?
+    {
+        return Ok(Some(credential));
     }
     file.entry(host, repository, place)
 }
