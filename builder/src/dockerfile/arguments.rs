@@ -204,9 +204,7 @@ impl Arguments<'_> {
             ("security", Takes::Value),
             ("device", Takes::Values),
         ];
-        let escape = self.escape;
         let this = self.with_flags(FLAGS)?;
-        let mount = |word| mount(word, escape);
         Ok(Run {
             mounts: this.flags.values("mount").into_iter().map(mount).collect::<Result<_, _>>()?,
             network: this.flags.value("network").map_or(Ok(NetworkMode::Default), network)?,
@@ -316,11 +314,9 @@ fn legacy(rest: Fragment<'_>) -> Option<Pair> {
     Some(Pair { key: key.word(), value: value?.word() })
 }
 
-fn mount(word: Word, escape: Escape) -> Result<RunMount, Fault> {
+fn mount(word: Word) -> Result<RunMount, Fault> {
     let span = word.span;
-    let mount = RunMount::parse(word).map_err(|error| Fault::new(error, span))?;
-    mount.check(escape).map_err(|(error, span)| Fault::new(error, span))?;
-    Ok(mount)
+    RunMount::parse(word).map_err(|error| Fault::new(error, span))
 }
 
 fn network(word: Word) -> Result<NetworkMode, Fault> {

@@ -1,5 +1,7 @@
 //! COPY and ADD: flags, sources, destination (section A.6).
 
+use std::collections::{BTreeMap, VecDeque};
+
 use super::arguments::Arguments;
 use super::error::{Fault, SyntaxError};
 use super::flags::{Flags, Takes};
@@ -47,7 +49,10 @@ fn read(arguments: Arguments<'_>, keyword: &'static str, known: &[(&str, Takes)]
     if !is_list && Opener::parse(&destination.text).is_some() {
         return Err(Fault::new(SyntaxError::HeredocDestination { keyword }, destination.span));
     }
-    let mut heredocs = arguments.heredocs;
+    let mut heredocs: BTreeMap<String, VecDeque<Heredoc>> = BTreeMap::new();
+    for heredoc in arguments.heredocs {
+        heredocs.entry(heredoc.name.clone()).or_default().push_back(heredoc);
+    }
     let source = |word: Word| if is_list { Ok(Source::Path(word)) } else { source(word, &mut heredocs) };
     let sources = words.into_iter().map(source).collect::<Result<_, _>>()?;
     let value = |name| flags.value(name).filter(|word: &Word| !word.text.is_empty());
@@ -57,10 +62,10 @@ fn read(arguments: Arguments<'_>, keyword: &'static str, known: &[(&str, Takes)]
 }
 
 /// A path, or the first heredoc of that name that is still there.
-fn source(word: Word, heredocs: &mut Vec<Heredoc>) -> Result<Source, Fault> {
+fn source(word: Word, heredocs: &mut BTreeMap<String, VecDeque<Heredoc>>) -> Result<Source, Fault> {
     let Some(opener) = Opener::parse(&word.text) else { return Ok(Source::Path(word)) };
-    match heredocs.iter().position(|heredoc| heredoc.name == opener.name) {
-        Some(index) => Ok(Source::Heredoc(heredocs.remove(index))),
+    match heredocs.get_mut(&opener.name).and_then(VecDeque::pop_front) {
+        Some(heredoc) => Ok(Source::Heredoc(heredoc)),
         None => Err(Fault::new(SyntaxError::Bodiless { name: opener.name }, word.span)),
     }
 }

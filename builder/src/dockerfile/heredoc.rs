@@ -101,11 +101,15 @@ fn quoted(quote: char, characters: &mut std::str::Chars<'_>, name: &mut String) 
 struct Lexer<'a> {
     text: &'a str,
     at: usize,
+    depth: usize,
 }
+
+/// Deeper than any person nests, and shallow enough for any stack.
+const DEPTH: usize = 100;
 
 impl<'a> Lexer<'a> {
     fn new(text: &'a str) -> Self {
-        Self { text, at: 0 }
+        Self { text, at: 0, depth: 0 }
     }
 
     fn words(mut self) -> Option<Vec<(usize, usize)>> {
@@ -195,14 +199,15 @@ impl<'a> Lexer<'a> {
     }
 
     fn until(&mut self, stop: char) -> Option<()> {
-        loop {
-            let character = self.peek()?;
-            if character == stop {
-                self.bump();
-                return Some(());
+        self.depth += 1;
+        while self.peek()? != stop {
+            if self.depth > DEPTH {
+                return None;
             }
-            self.step(character)?;
+            self.step(self.peek()?)?;
         }
+        self.depth -= 1;
+        self.bump().map(|_| ())
     }
 
     fn skip_past(&mut self, stop: char) -> Option<()> {

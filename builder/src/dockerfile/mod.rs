@@ -28,6 +28,9 @@ mod print;
 mod reader;
 mod words;
 
+#[cfg(test)]
+mod tests;
+
 pub use directive::{Directives, Escape};
 pub use error::SyntaxError;
 pub use instruction::{
@@ -35,9 +38,10 @@ pub use instruction::{
     NetworkMode, OnBuild, Pair, PairForm, Pairs, Run, Script, SecurityMode, Source, Statement, Tabs, Word,
 };
 pub use mount::{Mount, RunMount};
-pub use parser::{parse, parse_trigger};
+pub use parser::{parse, parse_trigger, parse_with};
 
 use crate::diagnostic::Diagnostic;
+use crate::lint::{Checks, ChecksError};
 
 /// What came of reading a Dockerfile.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,6 +68,13 @@ pub struct Dockerfile {
     pub global_args: Vec<Statement<Arg>>,
     /// Its stages in order.
     pub stages: Vec<Stage>,
+}
+
+impl Dockerfile {
+    /// The build checks that its `check` directive chooses.
+    pub fn checks(&self) -> Result<Checks, ChecksError> {
+        self.directives.check.as_ref().map_or(Ok(Checks::default()), |word| Checks::parse(&word.text))
+    }
 }
 
 /// One FROM and what follows it.

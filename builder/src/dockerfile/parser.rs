@@ -11,12 +11,18 @@ use super::line::Fragment;
 use super::reader::{Logical, Reader};
 use super::{Dockerfile, Parsed, Stage};
 use crate::diagnostic::{Diagnostic, Span};
-use crate::lint::{self, Lint};
+use crate::lint::{self, Checks, Lint};
 
 /// Reads a Dockerfile. Errors are among the diagnostics; it never fails otherwise.
 ///
-/// The build checks that need nothing but the file are applied, as its `check` directive wants.
+/// The build checks that need nothing but the file are made, as its `check` directive wants.
 pub fn parse(source: &[u8]) -> Parsed {
+    parse_with(source, None)
+}
+
+/// Reads a Dockerfile with build checks that replace those of its `check` directive, as
+/// `BUILDKIT_DOCKERFILE_CHECK` does.
+pub fn parse_with(source: &[u8], checks: Option<&Checks>) -> Parsed {
     let mut faults = Vec::new();
     let (directives, start) = directive::read(source, &mut faults);
     let mut parser = Parser::new(source, start, directives);
@@ -24,7 +30,7 @@ pub fn parse(source: &[u8]) -> Parsed {
     while let Some(statement) = parser.next() {
         parser.place(statement);
     }
-    parser.finish()
+    parser.finish(checks)
 }
 
 /// Reads an ONBUILD trigger as an image config records it. Spans are offsets in that text.
@@ -161,16 +167,38 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn finish(mut self) -> Parsed {
+    fn finish(mut self, checks: Option<&Checks>) -> Parsed {
         let nowhere = Span::new(0, 0);
         if self.seen == Seen::Nothing {
             self.diagnostics.push(Fault::new(SyntaxError::NoInstructions, nowhere).into());
         } else if self.dockerfile.stages.is_empty() && !self.diagnostics.iter().any(Diagnostic::is_error) {
             self.diagnostics.push(Fault::new(SyntaxError::NoStages, nowhere).into());
         }
-        lint::apply(&self.dockerfile, &mut self.diagnostics);
+        self.diagnostics.extend(self.unknown_syntax());
+        self.diagnostics.extend(lint::find(&self.dockerfile));
+        let chosen = self.dockerfile.checks();
+        let directive = self.dockerfile.directives.check.as_ref();
+        if let (Err(error), Some(directive), None) = (&chosen, directive, checks) {
+            self.diagnostics.push(Diagnostic::error(directive.span, error.to_string()));
+        }
+        let chosen = checks.cloned().or(chosen.ok()).unwrap_or_default();
+        lint::retain(&self.dockerfile, &chosen, &mut self.diagnostics);
         self.diagnostics.sort_by_key(|diagnostic| diagnostic.span);
         Parsed { dockerfile: self.dockerfile, diagnostics: self.diagnostics }
+    }
+}
+
+impl Parser<'_> {
+    /// The language is built in; another one is not fetched (rule A021).
+    fn unknown_syntax(&self) -> Option<Diagnostic> {
+        let syntax = self.dockerfile.directives.syntax.as_ref()?;
+        let name = syntax.text.strip_prefix("docker.io/").unwrap_or(&syntax.text);
+        let name = name.split(['@', ':']).next().unwrap_or_default();
+        if matches!(name, "docker/dockerfile" | "docker/dockerfile-upstream" | "dockerfile.v0") {
+            return None;
+        }
+        let message = format!("syntax {} is not fetched: the file is read as docker/dockerfile", syntax.text);
+        Some(Diagnostic::warning(syntax.span, message))
     }
 }
 

@@ -1,7 +1,6 @@
 //! Which build checks count: the value of `# check=` and of `BUILDKIT_DOCKERFILE_CHECK` (rule A023).
 
 use super::Lint;
-use crate::diagnostic::Diagnostic;
 
 /// A choice of build checks. The default is all but the experimental ones, as warnings.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -69,11 +68,6 @@ impl Checks {
     /// What a finding means for the build.
     pub fn findings(&self) -> Findings {
         self.findings
-    }
-
-    /// Drops findings of checks that are not wanted; errors and other warnings stay.
-    pub fn retain(&self, diagnostics: &mut Vec<Diagnostic>) {
-        diagnostics.retain(|diagnostic| diagnostic.lint.is_none_or(|lint| self.want(lint)));
     }
 }
 

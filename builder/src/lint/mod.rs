@@ -5,15 +5,21 @@
 //! by the planner with the same names. [`Checks`] says which of them count.
 
 mod checks;
+mod from;
 mod rules;
+mod values;
+
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::str::FromStr;
 
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, Span};
 use crate::dockerfile::Dockerfile;
 
 pub use checks::{Checks, ChecksError, Findings};
+pub use values::{expose, is_secret_name, undefined_variable};
 
 macro_rules! lints {
     ($($name:ident, $slug:literal, $about:literal;)*) => {
@@ -99,14 +105,35 @@ impl FromStr for Lint {
     }
 }
 
-/// Adds what the checks find in a file, and takes away what its `check` directive does not want.
-pub(crate) fn apply(dockerfile: &Dockerfile, diagnostics: &mut Vec<Diagnostic>) {
-    diagnostics.extend(rules::check(dockerfile));
-    let Some(directive) = &dockerfile.directives.check else {
-        return Checks::default().retain(diagnostics);
-    };
-    match Checks::parse(&directive.text) {
-        Ok(checks) => checks.retain(diagnostics),
-        Err(error) => diagnostics.push(Diagnostic::error(directive.span, error.to_string())),
-    }
+/// What the checks find in a file, wanted or not.
+pub(crate) fn find(dockerfile: &Dockerfile) -> Vec<Diagnostic> {
+    rules::check(dockerfile)
+}
+
+/// Drops findings that are not wanted: by the checks chosen, or by a comment `check=skip=...`
+/// directly above the instruction that they are about (rule A024). Everything else stays.
+pub fn retain(dockerfile: &Dockerfile, checks: &Checks, diagnostics: &mut Vec<Diagnostic>) {
+    let inline = inline(dockerfile);
+    diagnostics.retain(|diagnostic| {
+        let Some(lint) = diagnostic.lint else { return true };
+        let at = inline.partition_point(|(span, _)| span.start <= diagnostic.span.start);
+        let above = at.checked_sub(1).map(|index| &inline[index]).filter(|(span, _)| diagnostic.span.start < span.end);
+        checks.want(lint) && above.is_none_or(|(_, checks)| checks.want(lint) || lint.is_experimental())
+    });
+}
+
+/// The checks that a comment chooses for the instruction below it.
+fn inline_checks(comment: &str) -> Option<Checks> {
+    Checks::parse(comment.strip_prefix("check=")?.trim()).ok()
+}
+
+/// The instructions that have such comments, in the order of the file.
+fn inline(dockerfile: &Dockerfile) -> Vec<(Span, Checks)> {
+    let global = dockerfile.global_args.iter().map(|arg| (arg.span, &arg.comments));
+    let stages = dockerfile.stages.iter().flat_map(|stage| {
+        let instructions = stage.instructions.iter().map(|statement| (statement.span, &statement.comments));
+        [(stage.from.span, &stage.from.comments)].into_iter().chain(instructions)
+    });
+    let checks = |comments: &[String]| comments.iter().find_map(|comment| inline_checks(comment));
+    global.chain(stages).filter_map(|(span, comments)| Some((span, checks(comments)?))).collect()
 }

@@ -1,8 +1,8 @@
 //! `RUN --mount`: options as they stand in the file, and what they come to once expanded.
 //!
 //! Options may hold variables, `type` included, so a mount is understood in two steps: the parser
-//! splits it into a [`RunMount`] (and resolves it at once where nothing is left to expand, so that
-//! mistakes show early); the planner calls [`RunMount::resolve`].
+//! splits it into a [`RunMount`], and the planner, which knows the values, calls
+//! [`RunMount::resolve`]. A stage that is not built may hold mounts that make no sense, as in BuildKit.
 
 use super::instruction::Word;
 use crate::diagnostic::Span;

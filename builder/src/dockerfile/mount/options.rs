@@ -16,12 +16,6 @@ impl RunMount {
         if variable { Err(MountError::VariableInFrom) } else { Ok(Self { options, span: flag.span }) }
     }
 
-    /// Whether nothing in it depends on a variable.
-    pub fn is_constant(&self, escape: char) -> bool {
-        let special = |c: char| matches!(c, '$' | '\'' | '"') || c == escape;
-        !self.options.iter().filter_map(MountOption::value).any(|value| value.contains(special))
-    }
-
     /// The value of `from`, which names a stage, a named context or an image and is never expanded.
     pub fn from(&self) -> Option<&Word> {
         let from = self.options.iter().rfind(|option| option.key == "from")?;

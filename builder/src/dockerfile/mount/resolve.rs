@@ -1,8 +1,6 @@
 //! From options to a mount: values expanded, each key held against the type, defaults filled in.
 
 use super::{Access, Mount, MountError, Need, Ownership, ResolveError, RunMount, Sharing};
-use crate::diagnostic::Span;
-use crate::dockerfile::directive::Escape;
 use crate::dockerfile::instruction::Word;
 use crate::suggest::suggest;
 
@@ -26,18 +24,6 @@ impl RunMount {
             set.map_err(|error| ResolveError::Mount { error, span: option.span })?;
         }
         draft.finish().map_err(|error| ResolveError::Mount { error, span: self.span })
-    }
-
-    /// Finds mistakes that no variable can mend.
-    pub(in crate::dockerfile) fn check(&self, escape: Escape) -> Result<(), (MountError, Span)> {
-        if !self.is_constant(escape.character()) {
-            return Ok(());
-        }
-        match self.resolve(|word| Ok::<_, std::convert::Infallible>(word.text.clone())) {
-            Ok(_) => Ok(()),
-            Err(ResolveError::Mount { error, span }) => Err((error, span)),
-            Err(ResolveError::Expand { error, .. }) => match error {},
-        }
     }
 }
 
