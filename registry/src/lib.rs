@@ -23,6 +23,7 @@ mod credentials;
 mod event;
 mod host;
 mod login;
+mod parallel;
 mod pull;
 mod push;
 mod registry;

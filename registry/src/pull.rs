@@ -7,9 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
-use std::sync::Mutex;
-use std::sync::PoisonError;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use store::image::ImageError;
 use store::layer::{ImportError, LayerBlob};
@@ -20,6 +18,7 @@ use store::{DiffId, Digest, ImageId, PinnedReference, Platform, Reference, Store
 
 use crate::blob::{BlobError, BlobReader};
 use crate::event::{BlobState, Event, Progress};
+use crate::parallel::Crew;
 use crate::registry::Registry;
 use crate::resolve::{RemoteImage, ResolveError, resolve};
 use crate::session::Session;
@@ -100,16 +99,40 @@ impl Registry {
     ) -> Result<Pulled, PullError> {
         let session = self.pull_session(reference, progress)?;
         let remote = resolve(&session, store, reference, platform)?;
-        let layers = layers(&remote)?;
-        let announced = remote.manifest.layers.iter().map(|layer| (layer.digest, layer.size_bytes)).collect();
-        progress(Event::Resolved { manifest: remote.manifest_digest, layers: announced });
-        let fetch =
-            Fetch { session: &session, store, reference, bytes: AtomicU64::new(0), stop: AtomicBool::new(false) };
-        fetch.all(&layers, self.options().parallel)?;
-        let (image, news) = keep(store, &remote)?;
-        let downloaded_bytes = fetch.bytes.into_inner();
-        Ok(Pulled { image, pinned: remote.pinned, manifest: remote.manifest_digest, downloaded_bytes, news })
+        let fetched = fetch(&session, store, &remote)?;
+        if reference.digest().is_some() {
+            store.sync()?;
+            return Ok(fetched);
+        }
+        let target = TaggedImage { manifest: Some(remote.pinned.digest), ..TaggedImage::now(fetched.image) };
+        let before = store.tagged(reference)?;
+        store.tag(reference, &target)?;
+        let is_same = before.is_some_and(|before| (before.image, before.manifest) == (target.image, target.manifest));
+        Ok(Pulled { news: if is_same { News::UpToDate } else { News::Newer }, ..fetched })
     }
+
+    /// Fetches what the store lacks of an image that was resolved before, and tags nothing: the base
+    /// of a build. The image is durable when this returns.
+    pub fn fetch(&self, store: &Store, remote: &RemoteImage, progress: Progress<'_>) -> Result<Pulled, PullError> {
+        let fetched = fetch(&self.pull_session(&remote.reference, progress)?, store, remote)?;
+        store.sync()?;
+        Ok(fetched)
+    }
+}
+
+fn fetch(session: &Session<'_>, store: &Store, remote: &RemoteImage) -> Result<Pulled, PullError> {
+    let layers = layers(remote)?;
+    let announced = remote.manifest.layers.iter().map(|layer| (layer.digest, layer.size_bytes)).collect();
+    (session.progress)(Event::Resolved { manifest: remote.manifest_digest, layers: announced });
+    let reference = &remote.reference;
+    let fetch = Fetch { session, store, reference, crew: Crew::default(), bytes: AtomicU64::new(0) };
+    let parallel = session.registry.options().parallel;
+    fetch.crew.each(layers, parallel, |(diff_id, descriptor)| fetch.one(diff_id, descriptor))?;
+    let was_known = store.image_record(ImageId(remote.manifest.config.digest))?.is_some();
+    let image = keep(store, remote)?;
+    let news = if was_known { News::UpToDate } else { News::Newer };
+    let downloaded_bytes = fetch.bytes.into_inner();
+    Ok(Pulled { image, pinned: remote.pinned.clone(), manifest: remote.manifest_digest, downloaded_bytes, news })
 }
 
 /// The distinct layers, the largest first, so that none is left alone at the end.
@@ -124,8 +147,8 @@ fn layers(remote: &RemoteImage) -> Result<Vec<(DiffId, &Descriptor)>, PullError>
     Ok(distinct)
 }
 
-/// Writes what ties the layers together: documents, image, names; the tag last.
-fn keep(store: &Store, remote: &RemoteImage) -> Result<(ImageId, News), PullError> {
+/// Writes what ties the layers together.
+fn keep(store: &Store, remote: &RemoteImage) -> Result<ImageId, PullError> {
     store.put_blob(&remote.manifest_bytes)?;
     if let Some(index) = &remote.index {
         store.put_blob(index)?;
@@ -133,15 +156,7 @@ fn keep(store: &Store, remote: &RemoteImage) -> Result<(ImageId, News), PullErro
     let image = store.put_image(&remote.config_bytes)?;
     store.note_manifest(image, remote.manifest_digest)?;
     store.note_repo_digest(image, &remote.pinned)?;
-    if remote.reference.digest().is_some() {
-        store.sync()?;
-        return Ok((image, News::Newer));
-    }
-    let target = TaggedImage { manifest: Some(remote.pinned.digest), ..TaggedImage::now(image) };
-    let before = store.tagged(&remote.reference)?;
-    store.tag(&remote.reference, &target)?;
-    let same = before.is_some_and(|before| (before.image, before.manifest) == (target.image, target.manifest));
-    Ok((image, if same { News::UpToDate } else { News::Newer }))
+    Ok(image)
 }
 
 /// The layers of one image on their way.
@@ -149,34 +164,11 @@ struct Fetch<'a> {
     session: &'a Session<'a>,
     store: &'a Store,
     reference: &'a Reference,
+    crew: Crew,
     bytes: AtomicU64,
-    stop: AtomicBool,
 }
 
 impl Fetch<'_> {
-    /// Fetches all layers, a few at a time. The first failure stops the others.
-    fn all(&self, layers: &[(DiffId, &Descriptor)], parallel: usize) -> Result<(), PullError> {
-        let queue = Mutex::new(layers.iter());
-        let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
-        let work = || {
-            while let Some((diff_id, descriptor)) = next().filter(|_| !self.stop.load(Ordering::Relaxed)) {
-                if let Err(error) = self.one(*diff_id, descriptor) {
-                    let is_first = !self.stop.swap(true, Ordering::Relaxed);
-                    return if is_first { Err(error) } else { Ok(()) };
-                }
-            }
-            Ok(())
-        };
-        std::thread::scope(|scope| {
-            let count = parallel.clamp(1, layers.len().max(1));
-            let threads: Vec<_> = (0..count).map(|_| scope.spawn(work)).collect();
-            let results = threads
-                .into_iter()
-                .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-            results.collect::<Vec<_>>().into_iter().collect()
-        })
-    }
-
     fn one(&self, diff_id: DiffId, descriptor: &Descriptor) -> Result<(), PullError> {
         let tell = |state| {
             let (digest, size_bytes) = (descriptor.digest, descriptor.size_bytes);
@@ -211,14 +203,14 @@ impl Fetch<'_> {
 
     fn attempt(&self, diff_id: DiffId, descriptor: &Descriptor) -> Result<(), PullError> {
         let mut reader = BlobReader::new(self.session, descriptor);
-        let compressed = Stoppable { reader: &mut reader, stop: &self.stop };
+        let compressed = Stoppable { reader: &mut reader, crew: &self.crew };
         let imported = store::compress::decompress(compressed)
             .map_err(|error| ImportError::Tar(ReadTarError::Read(error)))
             .and_then(|tar| self.store.import_layer(tar, Some(diff_id)));
         if let Some(failure) = reader.take_failure() {
             return Err(failure.into());
         }
-        if self.stop.load(Ordering::Relaxed) && imported.is_err() {
+        if self.crew.is_stopped() && imported.is_err() {
             return imported.map(drop).map_err(|source| self.bad(descriptor, source));
         }
         // What cannot be unpacked may be damaged: the digest of the whole tells. What could be
@@ -256,12 +248,12 @@ impl Fetch<'_> {
 /// A reader that ends with an error when another layer has failed.
 struct Stoppable<'a, R> {
     reader: R,
-    stop: &'a AtomicBool,
+    crew: &'a Crew,
 }
 
 impl<R: Read> Read for Stoppable<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.stop.load(Ordering::Relaxed) {
+        if self.crew.is_stopped() {
             return Err(io::Error::other("another layer failed"));
         }
         self.reader.read(buffer)

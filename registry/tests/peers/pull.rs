@@ -56,6 +56,24 @@ fn a_digest_is_pulled_without_a_tag() {
 }
 
 #[test]
+fn what_was_resolved_is_fetched_without_a_tag() {
+    let Some(server) = Server::start(&Auth::Anonymous, Transport::Plain) else { return };
+    let layout = Layout::new(&[1000, 2000]);
+    let reference = server.reference("project/app:v1");
+    layout.push_with_skopeo(&reference, &[]);
+    let (_directory, store) = store();
+    let registry = anonymous();
+    assert_eq!(registry.pin(&reference, &silent).unwrap().digest, layout.manifest_digest);
+    let remote = registry.resolve(&store, &reference, &Platform::host(), &silent).unwrap();
+    assert_eq!((remote.pinned.digest, &remote.config), (layout.manifest_digest, &layout.config));
+    assert!(store.layer(layout.config.rootfs.diff_ids[0]).unwrap().is_none());
+    assert_eq!(registry.fetch(&store, &remote, &silent).unwrap().news, News::Newer);
+    assert!(store.tags().unwrap().is_empty());
+    assert_eq!(store.image(store::ImageId(layout.config_digest)).unwrap().unwrap().config, layout.config);
+    assert_eq!(registry.fetch(&store, &remote, &silent).unwrap().news, News::UpToDate);
+}
+
+#[test]
 fn a_platform_is_chosen_from_an_index() {
     let Some(server) = Server::start(&Auth::Anonymous, Transport::Plain) else { return };
     let (mine, other) = (Layout::new(&[1000]), Layout::new(&[2000]));

@@ -386,7 +386,7 @@ fn a_push_that_fails_moves_no_tag() {
 #[test]
 fn random_faults_never_leave_half_an_image() {
     let layout = Layout::new(&[400_000, 30_000, 10]);
-    let (mut pulls, mut pushes) = (0, 0);
+    let (mut pulls, mut pushes, mut failures) = (0, 0, Vec::new());
     for seed in 0..SEEDS {
         let source = Fake::start(faulty(seed));
         source.hold("v1", &layout);
@@ -399,7 +399,7 @@ fn random_faults_never_leave_half_an_image() {
                 Some(pulled.image)
             }
             Err(error) => {
-                println!("seed {seed}: pull: {error}");
+                failures.push(format!("seed {seed}: pull: {error}"));
                 assert!(store.tagged(&name).unwrap().is_none(), "seed {seed}: a tag after {error}");
                 None
             }
@@ -415,9 +415,7 @@ fn random_faults_never_leave_half_an_image() {
         let target = Fake::start(faulty(seed + 1000));
         let pushed = anonymous().push(&store, image, &target.reference("c/d:v1"), &Default::default(), &silent);
         pushes += usize::from(pushed.is_ok());
-        if let Err(error) = &pushed {
-            println!("seed {seed}: push: {error}");
-        }
+        failures.extend(pushed.as_ref().err().map(|error| format!("seed {seed}: push: {error}")));
         let held = target.held.lock().unwrap();
         if let Some((_, bytes)) = held.manifests.get("v1") {
             let Ok(store::oci::Document::Manifest(manifest)) = store::oci::Document::parse(bytes, None) else {
@@ -433,7 +431,7 @@ fn random_faults_never_leave_half_an_image() {
     }
     assert!(
         pulls * 20 >= SEEDS * 19 && pushes as u64 * 20 >= SEEDS * 19,
-        "{pulls} pulls and {pushes} pushes of {SEEDS}"
+        "{pulls} pulls and {pushes} pushes of {SEEDS}: {failures:#?}"
     );
 }
 
