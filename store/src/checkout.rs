@@ -186,3 +186,107 @@ fn stands_alone(change: &Change) -> bool {
 pub(crate) fn name(text: &str) -> Name {
     Name::new(text.as_bytes()).unwrap_or_else(|_| unreachable!("{text} is a name"))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::tree::{ChangeBuilder, Leaf, Metadata, Timestamp};
+    use crate::{ObjectId, RelPath};
+
+    const EPOCH: Timestamp = Timestamp::from_secs(315_532_800);
+
+    fn path(text: &str) -> RelPath {
+        RelPath::new(text.as_bytes()).unwrap()
+    }
+
+    fn store() -> (tempfile::TempDir, Store) {
+        let base = tempfile::tempdir().unwrap();
+        let store = Store::open(&base.path().join("store")).unwrap();
+        (base, store)
+    }
+
+    /// Writes a layer of files that hold their own paths, and of symbolic links (`name -> target`).
+    fn layer(store: &Store, directories: &[&str], leaves: &[&str]) -> DiffId {
+        let mut change = ChangeBuilder::new();
+        for directory in directories {
+            change.put_directory(&path(directory), Metadata::root_owned(0o700, EPOCH));
+        }
+        for text in leaves {
+            let (at, leaf) = match text.split_once(" -> ") {
+                Some((at, target)) => (at, Leaf::Symlink(target.as_bytes().into())),
+                None => (*text, Leaf::File { content: ObjectId::of(text.as_bytes()), size_bytes: text.len() as u64 }),
+            };
+            change.put_leaf(&path(at), Metadata::root_owned(0o644, EPOCH), leaf);
+        }
+        let contents = Contents::of_bytes(leaves.iter().map(|text| text.as_bytes()));
+        store.write_layer(&change.build(), &contents).unwrap().diff_id()
+    }
+
+    #[test]
+    fn a_layer_without_its_parents_is_unpacked_for_its_stack() {
+        let (_base, store) = store();
+        let plain = layer(&store, &["run", "var"], &["run/old"]);
+        let linked = layer(&store, &["run", "var"], &["var/run -> ../run"]);
+        let bare = layer(&store, &[], &["var/run/new"]);
+        let on_plain = store.checkout(&[plain, bare]).unwrap().unwrap();
+        let on_linked = store.checkout(&[linked, bare]).unwrap().unwrap();
+        assert!(on_plain.path.join("var/run/new").exists());
+        assert!(on_linked.path.join("run/new").exists() && !on_linked.path.join("var/run").exists());
+        let mode = |path: PathBuf| std::os::unix::fs::MetadataExt::mode(&fs::metadata(path).unwrap()) & 0o777;
+        assert_eq!(mode(on_linked.path.join("run")), 0o700, "what is below keeps its mode");
+        assert_eq!(store.checkout(&[plain, bare]).unwrap().unwrap(), on_plain);
+    }
+
+    #[test]
+    fn a_layer_with_its_parents_is_unpacked_once() {
+        let (_base, store) = store();
+        let (first, second) = (layer(&store, &[], &["one"]), layer(&store, &[], &["two"]));
+        let shared = layer(&store, &["dir"], &["dir/file"]);
+        let paths = [first, second].map(|below| store.checkout(&[below, shared]).unwrap().unwrap().path);
+        assert_eq!(paths[0], paths[1]);
+        assert_eq!(fs::read(paths[0].join("dir/file")).unwrap(), b"dir/file");
+    }
+
+    #[test]
+    fn two_at_once_end_with_the_same() {
+        let (_base, store) = store();
+        let id = layer(&store, &["dir"], &["dir/a", "dir/b", "c"]);
+        let other = Store::open(store.path()).unwrap();
+        let both = std::thread::scope(|scope| {
+            let tasks = [&store, &other].map(|store| scope.spawn(move || store.checkout(&[id]).unwrap().unwrap()));
+            tasks.map(|task| task.join().unwrap())
+        });
+        assert_eq!(both[0], both[1]);
+        assert_eq!(fs::read(both[0].path.join("dir/a")).unwrap(), b"dir/a");
+    }
+
+    #[test]
+    fn what_a_power_cut_may_have_damaged_is_made_again() {
+        let (_base, store) = store();
+        let id = layer(&store, &[], &["file"]);
+        let made = store.checkout(&[id]).unwrap().unwrap();
+        let damage = || fs::write(made.path.join("file"), "").unwrap();
+        let open = |boot: &str| Store::open_in_boot(store.path(), boot.parse().unwrap()).unwrap();
+        let read = |store: &Store| {
+            store.checkout(&[id]).unwrap();
+            fs::read(made.path.join("file")).unwrap()
+        };
+        damage();
+        let next = open("00000000000000000000000000000002");
+        assert_eq!(read(&next), b"file", "made again after another start");
+        next.sync().unwrap();
+        let third = open("00000000000000000000000000000003");
+        damage();
+        assert_eq!(read(&third), b"", "a synced one is relied on");
+    }
+
+    #[test]
+    fn what_the_store_lacks_is_an_error() {
+        let (_base, store) = store();
+        let absent = DiffId(crate::Digest::of(b"absent"));
+        assert!(matches!(store.checkout(&[absent]), Err(CheckoutError::NoLayer(id)) if id == absent));
+        assert_eq!(store.checkout(&[]).unwrap(), None);
+    }
+}
