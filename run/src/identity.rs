@@ -4,11 +4,134 @@
 //! There it may mount, and ids other than the user's own exist if the system gave the user some
 //! (`/etc/subuid`, `newuidmap`). The store then holds such ids on disk.
 
+mod subordinate;
+
 use std::fs;
+use std::io;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-use rustix::thread::CapabilitySet;
+use rustix::mount::MountPropagationFlags;
+use rustix::thread::{CapabilitySet, UnshareFlags};
 use serde::{Deserialize, Serialize};
+
+use crate::sys::{self, Forked, Parent};
+use crate::wire;
+
+/// Why an ordinary user's kiln has no user namespace.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    /// The kernel, or its administrator, refuses.
+    #[error("cannot make a user namespace: {hint}")]
+    Refused {
+        /// What probably stands in the way, and the remedy.
+        hint: &'static str,
+        /// The kernel's reason.
+        #[source]
+        source: io::Error,
+    },
+    /// Ids could not be mapped.
+    #[error("cannot map ids into kiln's user namespace")]
+    Map(#[source] io::Error),
+}
+
+/// How an ordinary user's kiln came by its ids.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Entered {
+    /// It is root, or root of a namespace, already.
+    Already,
+    /// With the user's subordinate ids.
+    Subordinate,
+    /// With the user's own id alone: `chown` to others fails.
+    Single {
+        /// Why there are no more.
+        why: NoSubordinate,
+    },
+}
+
+/// Why a user has no subordinate ids.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "kebab-case")]
+pub enum NoSubordinate {
+    /// The programs that map them are not installed.
+    #[error("newuidmap and newgidmap are not installed (Debian: uidmap; Fedora: shadow-utils)")]
+    NotInstalled,
+    /// The user has none.
+    #[error("the user has no range in /etc/subuid and /etc/subgid (usermod --add-subuids --add-subgids)")]
+    NotGranted,
+    /// The programs refused.
+    #[error("newuidmap or newgidmap refused the user's ranges")]
+    Refused,
+}
+
+/// Moves an ordinary user's kiln into a user and mount namespace of its own, where it is root.
+///
+/// To be called first in `main` after [`crate::intercept`], while there is one thread; verbs that touch
+/// neither the store nor a sandbox can do without. It keeps its process, its environment and its files.
+pub fn enter() -> Result<Entered, IdentityError> {
+    if Standing::of_this_process() != Standing::Unprivileged {
+        return Ok(Entered::Already);
+    }
+    let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    let pid = rustix::process::getpid();
+    let (ours, theirs) = UnixStream::pair().map_err(IdentityError::Map)?;
+    // The mapping is written by a process that stays outside.
+    let helper = match sys::fork(UnshareFlags::empty(), Parent::Caller).map_err(IdentityError::Map)? {
+        Forked::Child => {
+            drop(ours);
+            sys::exit(subordinate::serve(&theirs, pid, uid, gid))
+        }
+        Forked::Parent(_, pidfd) => pidfd,
+    };
+    drop(theirs);
+    let result = move_in(&ours, uid, gid);
+    let _ended = rustix::process::waitid(
+        rustix::process::WaitId::PidFd(std::os::fd::AsFd::as_fd(&helper)),
+        rustix::process::WaitIdOptions::EXITED,
+    );
+    result
+}
+
+fn move_in(helper: &UnixStream, uid: u32, gid: u32) -> Result<Entered, IdentityError> {
+    sys::unshare(UnshareFlags::NEWUSER).map_err(refused)?;
+    let protocol = |_| IdentityError::Map(io::ErrorKind::BrokenPipe.into());
+    wire::send(helper, &(), &[]).map_err(protocol)?;
+    let mapped = wire::receive::<Result<(), NoSubordinate>>(helper).map_err(IdentityError::Map)?;
+    let entered = match mapped {
+        Some((Ok(()), _)) => Entered::Subordinate,
+        Some((Err(why), _)) => {
+            map_single(uid, gid).map_err(IdentityError::Map)?;
+            Entered::Single { why }
+        }
+        None => return Err(IdentityError::Map(io::ErrorKind::BrokenPipe.into())),
+    };
+    sys::unshare(UnshareFlags::NEWNS).map_err(refused)?;
+    let receive_only = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
+    rustix::mount::mount_change("/", receive_only).map_err(|error| IdentityError::Map(error.into()))?;
+    Ok(entered)
+}
+
+fn map_single(uid: u32, gid: u32) -> io::Result<()> {
+    // Without this an unprivileged process may not map its group (user_namespaces(7)).
+    fs::write("/proc/self/setgroups", "deny")?;
+    fs::write("/proc/self/uid_map", format!("0 {uid} 1\n"))?;
+    fs::write("/proc/self/gid_map", format!("0 {gid} 1\n"))
+}
+
+fn refused(source: io::Error) -> IdentityError {
+    let restricted = |path: &str, value: &str| fs::read_to_string(path).is_ok_and(|text| text.trim() == value);
+    let hint = if restricted("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1") {
+        "AppArmor allows it to listed programs only (kernel.apparmor_restrict_unprivileged_userns)"
+    } else if restricted("/proc/sys/kernel/unprivileged_userns_clone", "0") {
+        "it is switched off (kernel.unprivileged_userns_clone)"
+    } else if restricted("/proc/sys/user/max_user_namespaces", "0") {
+        "it is switched off (user.max_user_namespaces)"
+    } else {
+        "the kernel refuses it, as inside many containers"
+    };
+    IdentityError::Refused { hint, source }
+}
 
 /// What kiln can do on this machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

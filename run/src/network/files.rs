@@ -23,7 +23,7 @@ pub(crate) fn files(spec: &Spec, egress: Option<&Egress>) -> Vec<(PathBuf, Vec<u
     let shares_host = matches!(spec.network, Network::Host { .. });
     let reach = if shares_host { Reach::Loopback } else { Reach::Elsewhere };
     let resolv_conf = resolv_conf(&read(HOST_RESOLV_CONF), || read(SYSTEMD_RESOLV_CONF), reach, dns, egress);
-    let own = egress.and_then(Egress::interface).map(|interface| IpAddr::V4(interface.address));
+    let own = egress.and_then(Egress::address);
     vec![
         (HOST_RESOLV_CONF.into(), resolv_conf.into_bytes()),
         ("/etc/hosts".into(), hosts_file(&spec.hostname, own, hosts).into_bytes()),

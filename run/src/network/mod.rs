@@ -1,25 +1,60 @@
 //! A box's own network: interfaces up, a way out, and the files that describe it.
+//!
+//! The ways out, best first: as root a pair of interfaces and address translation; for others, or
+//! where the host cannot translate, pasta and slirp4netns. None of them reaches the host's loopback.
 
 mod files;
+mod nat;
+mod netlink;
+mod program;
+mod usermode;
 
 use std::collections::BTreeMap;
+use std::ffi::CString;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::AsFd;
+use std::path::PathBuf;
 
+use rustix::net::{AddressFamily, SocketType};
 use rustix::process::Pid;
 use serde::{Deserialize, Serialize};
 
+use self::nat::Nat;
+use self::netlink::Netlink;
+use self::usermode::Helper;
 use crate::identity::Standing;
 use crate::sys;
 
 pub(crate) use files::files;
+pub(crate) use program::find as find_program;
 
 /// Why a box has no way out.
 #[derive(Debug, thiserror::Error)]
 pub enum EgressError {
-    /// No means that is installed and permitted.
-    #[error("neither NAT nor slirp4netns nor pasta is to be had")]
-    Nothing,
+    /// A program is not installed.
+    #[error("{0} is not installed")]
+    Missing(&'static str),
+    /// The host itself has no way out.
+    #[error("the host has no default route")]
+    NoDefaultRoute,
+    /// The pair of interfaces could not be made.
+    #[error("cannot make a pair of interfaces")]
+    Interface(#[source] io::Error),
+    /// The host does not forward and cannot be told to.
+    #[error("cannot switch forwarding on")]
+    Forwarding(#[source] io::Error),
+    /// A program failed.
+    #[error("{} failed: {why}", program.display())]
+    Program {
+        /// Which.
+        program: PathBuf,
+        /// What it said.
+        why: String,
+    },
+    /// Every means failed.
+    #[error("{}", .0.join("; "))]
+    Nothing(Vec<String>),
 }
 
 /// An interface that the box itself configures.
@@ -38,34 +73,86 @@ pub struct Interface {
 /// A way out of a network namespace; it is taken down when this is dropped.
 #[derive(Debug)]
 pub struct Egress {
-    interface: Option<Interface>,
-    name_servers: Vec<IpAddr>,
+    means: Means,
 }
+
+#[derive(Debug)]
+enum Means {
+    Nat(Nat),
+    Helper(Helper),
+}
+
+/// One way of making a way out.
+type Attempt = fn(Pid) -> Result<Means, EgressError>;
 
 impl Egress {
     /// Makes a way out of the network namespace of `pid`, by the best means there is.
-    pub fn attach(_pid: Pid, _standing: Standing) -> Result<Self, EgressError> {
-        Err(EgressError::Nothing)
+    pub fn attach(pid: Pid, standing: Standing) -> Result<Self, EgressError> {
+        let nat: Attempt = |pid| Nat::attach(pid).map(Means::Nat);
+        let slirp4netns: Attempt = |pid| Helper::slirp4netns(pid).map(Means::Helper);
+        let pasta: Attempt = |pid| Helper::pasta(pid).map(Means::Helper);
+        // Started by root, pasta gives up the right to enter the namespace.
+        let attempts: &[Attempt] = match standing {
+            Standing::Root => &[nat, slirp4netns],
+            Standing::NamespaceRoot | Standing::Unprivileged => &[pasta, slirp4netns],
+        };
+        let mut reasons = Vec::new();
+        for attempt in attempts {
+            match attempt(pid) {
+                Ok(means) => return Ok(Self { means }),
+                Err(error) => reasons.push(described(&error)),
+            }
+        }
+        Err(EgressError::Nothing(reasons))
     }
 
     /// What is to be configured inside, if the means leaves that to the box.
     pub fn interface(&self) -> Option<&Interface> {
-        self.interface.as_ref()
+        match &self.means {
+            Means::Nat(nat) => Some(&nat.interface),
+            Means::Helper(_) => None,
+        }
+    }
+
+    /// The box's address, if it is known from outside.
+    pub fn address(&self) -> Option<IpAddr> {
+        match &self.means {
+            Means::Nat(nat) => Some(nat.interface.address.into()),
+            Means::Helper(helper) => helper.address,
+        }
     }
 
     /// Addresses of the box, by interface.
     pub fn addresses(&self) -> BTreeMap<String, IpAddr> {
-        self.interface.iter().map(|interface| (interface.name.clone(), interface.address.into())).collect()
+        let name = self.interface().map_or("tap0", |interface| interface.name.as_str());
+        self.address().map(|address| (name.to_owned(), address)).into_iter().collect()
     }
 
     /// Name servers that can be reached through it, if they are not the host's.
     pub fn name_servers(&self) -> &[IpAddr] {
-        &self.name_servers
+        match &self.means {
+            Means::Nat(_) => &[],
+            Means::Helper(helper) => &helper.name_servers,
+        }
     }
 }
 
 /// Brings up the loopback interface, and `interface` if the box has one, in the caller's namespace.
-pub(crate) fn up(_interface: Option<&Interface>) -> io::Result<()> {
-    let socket = rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::DGRAM, None)?;
-    sys::interface_up(c"lo", std::os::fd::AsFd::as_fd(&socket))
+pub(crate) fn up(interface: Option<&Interface>) -> io::Result<()> {
+    let socket = rustix::net::socket(AddressFamily::INET, SocketType::DGRAM, None)?;
+    sys::interface_up(c"lo", socket.as_fd())?;
+    let Some(interface) = interface else { return Ok(()) };
+    let name = CString::new(interface.name.as_str())?;
+    let netlink = Netlink::open()?;
+    netlink.address(&name, interface.address, interface.prefix)?;
+    sys::interface_up(&name, socket.as_fd())?;
+    netlink.default_route(&name, interface.gateway)
+}
+
+/// An error with its causes, in one line.
+fn described(error: &EgressError) -> String {
+    match std::error::Error::source(error) {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
 }

@@ -91,7 +91,7 @@ impl Overlay<'_> {
         fsconfig_set_fd(&context, "upperdir", self.part(self.upper)?)?;
         fsconfig_set_fd(&context, "workdir", self.part(self.work)?)?;
         fsconfig_set_flag(&context, "userxattr")?;
-        for (key, value) in [("index", "off"), ("xino", "off"), ("redirect_dir", "nofollow")] {
+        for (key, value) in [("source", "overlay"), ("index", "off"), ("xino", "off"), ("redirect_dir", "nofollow")] {
             fsconfig_set_string(&context, key, value)?;
         }
         if self.durability == Durability::Volatile {
