@@ -216,7 +216,7 @@ impl<'a> Lexer<'a> {
     }
 
     fn skip_blanks(&mut self) {
-        while self.peek().is_some_and(char::is_whitespace) {
+        while matches!(self.peek(), Some(' ' | '\t' | '\r')) {
             self.bump();
         }
     }
