@@ -13,7 +13,7 @@ use std::sync::Arc;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 
 use crate::layer::InlineContents;
-use crate::{ObjectId, RelPath, Store, StoreError};
+use crate::{DiffId, ObjectId, RelPath, Store, StoreError};
 
 /// A content cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +21,9 @@ pub enum ContentError {
     /// None of the places has it.
     #[error("the content {0} is nowhere to be found")]
     Missing(ObjectId),
+    /// The store does not have a layer.
+    #[error("the layer {0} is not in the store")]
+    MissingLayer(DiffId),
     /// The file that held it cannot be read.
     #[error("cannot {doing} {path}")]
     File {
@@ -83,6 +86,16 @@ impl Contents {
     pub fn of_bytes<B: Into<Arc<[u8]>>>(contents: impl IntoIterator<Item = B>) -> Self {
         let named = contents.into_iter().map(Into::into).map(|bytes| (ObjectId::of(&bytes), bytes));
         Self { places: vec![Place::Bytes(Arc::new(named.collect()))] }
+    }
+
+    /// Everything that layers of a store hold, whether within their files or as objects.
+    pub fn of_layers(store: &Store, layers: &[DiffId]) -> Result<Self, ContentError> {
+        let mut contents = Self::of_objects(store);
+        for id in layers {
+            let layer = store.layer(*id)?.ok_or(ContentError::MissingLayer(*id))?;
+            contents.places.push(Place::Layer(Arc::new(layer.inline()?)));
+        }
+        Ok(contents)
     }
 
     /// Adds the places of another.

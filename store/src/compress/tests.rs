@@ -40,6 +40,14 @@ fn gzip_is_the_same_on_any_number_of_threads_and_pinned() {
 }
 
 #[test]
+fn the_encoder_names_the_library_that_is_used() {
+    let lock = include_str!("../../../Cargo.lock");
+    let version = lock.split("name = \"zlib-rs\"\nversion = \"").nth(1).unwrap();
+    let (major, minor) = version.split_once('.').map(|(major, rest)| (major, rest.split('.').next().unwrap())).unwrap();
+    assert!(Encoding::Gzip(6).encoder().ends_with(&format!(" zlib-rs-{major}.{minor}")), "{major}.{minor}");
+}
+
+#[test]
 fn gzip_at_the_edges_of_blocks() {
     for size in [0, 1, (256 << 10) - 1, 256 << 10, (256 << 10) + 1, 2 << 20] {
         let input = sample(size);

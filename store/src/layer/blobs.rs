@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 use super::file::TarReader;
 use super::{BLOBS, Layer};
 use crate::compress::{Compressor, Encoding};
-use crate::{DiffId, Digest, Store, StoreError};
+use crate::{DiffId, Digest, Presence, Store, StoreError};
 
 /// One compressed form of a layer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,7 +37,12 @@ impl Store {
     pub fn blobs_of(&self, layer: DiffId) -> Result<Vec<LayerBlob>, StoreError> {
         let path = self.beside_layer(layer, BLOBS);
         let Some(bytes) = self.read_file(&path)? else { return Ok(Vec::new()) };
-        serde_json::from_slice(&bytes).map_err(|error| StoreError::Damaged { path, reason: error.to_string() })
+        match serde_json::from_slice(&bytes) {
+            Ok(blobs) => Ok(blobs),
+            // Cut by a crash: what is known of blobs only saves work.
+            Err(_) if self.presence(&path)? == Presence::Unproven => Ok(Vec::new()),
+            Err(error) => Err(StoreError::Damaged { path, reason: error.to_string() }),
+        }
     }
 
     /// Remembers a compressed form of a layer; what is known of the same digest is kept.

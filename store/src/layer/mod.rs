@@ -194,7 +194,7 @@ impl Layer {
             .map_err(|error: DecodeChangeError| StoreError::Damaged { path, reason: error.to_string() })
     }
 
-    /// Where the contents of the layer's files can be read.
+    /// Where the contents of the layer's files can be read; see [`Contents::of_layers`] for many.
     pub fn contents(&self) -> Result<Contents, StoreError> {
         let inline = self.inline()?;
         Ok(Contents::of_inline(Arc::new(inline)).merge(Contents::of_objects(&self.store)))
@@ -226,7 +226,7 @@ impl Layer {
         Ok(digest == self.diff_id.0 && self.inline()?.verify()?)
     }
 
-    fn inline(&self) -> Result<InlineContents, StoreError> {
+    pub(crate) fn inline(&self) -> Result<InlineContents, StoreError> {
         let (layer, index) = (self.store.layer_path(self.diff_id), self.store.beside_layer(self.diff_id, CONTENTS));
         let reason = || format!("it has no {}", display(CONTENTS.as_bytes()));
         InlineContents::open(&layer, &index)?
@@ -248,7 +248,7 @@ impl Layer {
     fn place(store: &Store, finished: Finished, rows: InlineRows, change: &Change) -> Result<Self, StoreError> {
         let Finished { diff_id, size_bytes, file } = finished;
         let mut encoded = store.temporary_file()?;
-        let written = std::io::Write::write_all(&mut encoded, &change.encode());
+        let written = change.encode_into(&mut encoded);
         written.map_err(StoreError::io("write", encoded.path()))?;
         store.place(encoded, &store.beside_layer(diff_id, CHANGE))?;
         store.place(rows.write(store)?, &store.beside_layer(diff_id, CONTENTS))?;

@@ -33,10 +33,10 @@ pub(super) fn meaning(raw: &[u8], builder: &ChangeBuilder) -> Result<Meaning, Im
     if parent.components().any(|name| name.starts_with(b".wh..wh.")) {
         return Ok(Meaning::Ignored);
     }
+    let parent = follow(&parent, builder)?;
     if parent.components().any(|name| name.starts_with(b".wh.")) {
         return Err(ImportError::Whiteout { path: raw.into() });
     }
-    let parent = follow(&parent, builder)?;
     match name.strip_prefix(b".wh.") {
         None => Ok(Meaning::Put(parent.join(&name))),
         Some(b".wh..opq") => Ok(Meaning::Opaque(parent)),

@@ -156,6 +156,7 @@ impl Write<'_> {
     }
 
     fn large(&mut self, id: ObjectId, size_bytes: u64) -> Result<(), WriteLayerError> {
+        self.store.hold([self.store.object_path(id).as_path()])?;
         let (content, mut keep) = match self.store.object(id)? {
             Some(file) => (Content::of_store(file), Keep::There(Box::default())),
             None => (self.contents.open(id)?, Keep::New(Box::new(self.store.object_writer()?))),

@@ -43,10 +43,26 @@ pub enum ChangeEntry {
     },
 }
 
+impl ChangeDirectory {
+    fn stands_alone(&self) -> bool {
+        self.entries.values().all(|entry| match entry {
+            ChangeEntry::Removed | ChangeEntry::Leaf(..) => true,
+            ChangeEntry::Directory { metadata, directory } => metadata.is_some() && directory.stands_alone(),
+        })
+    }
+}
+
 impl Change {
     /// Whether it changes nothing.
     pub fn is_empty(&self) -> bool {
         self.root.is_none() && !self.directory.opaque && self.directory.entries.is_empty()
+    }
+
+    /// Whether every directory that it touches comes with its metadata. Only then does it mean the
+    /// same on every tree: without, a directory may turn out to be a symbolic link that leads elsewhere, and
+    /// takes its metadata from what is there. `diff(lower, &change.apply(lower)?)` always stands alone.
+    pub fn stands_alone(&self) -> bool {
+        self.directory.stands_alone()
     }
 
     /// The entry at a path, if the change touches it.

@@ -13,6 +13,8 @@ use crate::{Name, RelPath};
 pub struct ChangeBuilder {
     change: Change,
     links: Links,
+    /// The directory that entries were put into last, and how many since it was packed.
+    filling: (RelPath, usize),
 }
 
 impl ChangeBuilder {
@@ -104,7 +106,7 @@ impl ChangeBuilder {
 
     /// The finished change.
     pub fn build(self) -> Change {
-        let Self { mut change, links } = self;
+        let Self { mut change, links, .. } = self;
         let is_leaf = |path: &RelPath| matches!(change.get(path), Some(ChangeEntry::Leaf(..)));
         let groups = links.groups().into_iter().map(|group| group.into_iter().filter(|path| is_leaf(path)).collect());
         let groups: Vec<_> = groups.collect();
@@ -118,8 +120,40 @@ impl ChangeBuilder {
     }
 
     fn parent_of(&mut self, path: &RelPath) -> Option<(&mut ChangeDirectory, Name)> {
-        let name = path.file_name()?;
-        Some((self.directory(&path.parent()?), name))
+        let (parent, name) = (path.parent()?, path.file_name()?);
+        self.fill(&parent);
+        Some((self.directory(&parent), name))
+    }
+
+    /// Entries come in order, and a map that grows at its end leaves its nodes half empty: a million
+    /// entries would take twice the memory. So a directory is packed when it has grown by half, or is left
+    /// after that; the work stays proportional to the entries.
+    fn fill(&mut self, parent: &RelPath) {
+        let (filled, count) = &mut self.filling;
+        if filled == parent {
+            *count += 1;
+            if count.is_multiple_of(PACK_EVERY) {
+                self.pack();
+            }
+        } else {
+            self.pack();
+            self.filling = (parent.clone(), 1);
+        }
+    }
+
+    fn pack(&mut self) {
+        let (path, count) = std::mem::take(&mut self.filling);
+        if count >= LEAST_PACKED {
+            let entries = &mut self.directory(&path).entries;
+            if count >= entries.len() / 2 {
+                let mut loose = std::mem::take(entries);
+                entries.extend(loose.pop_first());
+                entries.append(&mut loose);
+                self.filling = (path, 0);
+                return;
+            }
+        }
+        self.filling = (path, count);
     }
 
     /// The directory at a path, made if the change says nothing of it, and made afresh if the change
@@ -140,6 +174,10 @@ impl ChangeBuilder {
         directory
     }
 }
+
+/// Below this many new entries a directory is not worth packing; and so often a long one is looked at.
+const LEAST_PACKED: usize = 32;
+const PACK_EVERY: usize = 4096;
 
 /// A directory that the layer does not describe: it merges with what is below, unless the layer
 /// itself has taken that away.

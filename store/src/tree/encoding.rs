@@ -20,6 +20,8 @@
 //! Numbers are LEB128; seconds are folded (0, -1, 1, -2 ...) first; names, values, targets and paths
 //! have their length before them. What does not decode to exactly one change is refused.
 
+use std::io::{self, Write};
+
 use super::{Change, ChangeDirectory, ChangeEntry, DeviceKind, HardLinks, Leaf, MOST_COMPONENTS, Metadata, Timestamp};
 use crate::{Name, ObjectId, RelPath};
 
@@ -43,23 +45,28 @@ pub enum DecodeChangeError {
 impl Change {
     /// The change as bytes, the same for equal changes.
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = MAGIC.to_vec();
+        let mut bytes = Vec::new();
+        self.encode_into(&mut bytes).unwrap_or_else(|_| unreachable!("memory takes every byte"));
+        bytes
+    }
+
+    /// Writes the change as bytes, without holding them all in memory.
+    pub fn encode_into(&self, output: impl Write) -> io::Result<()> {
+        let mut encoder = Encoder { output, hasher: blake3::Hasher::new(), bytes: MAGIC.to_vec() };
         match &self.root {
-            None => out.push(0),
+            None => encoder.bytes.push(0),
             Some(metadata) => {
-                out.push(1);
-                put_metadata(&mut out, metadata);
+                encoder.bytes.push(1);
+                put_metadata(&mut encoder.bytes, metadata);
             }
         }
-        put_directory(&mut out, &self.directory);
-        put_number(&mut out, self.hard_links.groups().len() as u64);
+        encoder.directory(&self.directory)?;
+        put_number(&mut encoder.bytes, self.hard_links.groups().len() as u64);
         for group in self.hard_links.groups() {
-            put_number(&mut out, group.len() as u64);
-            group.iter().for_each(|path| put_bytes(&mut out, path.as_bytes()));
+            put_number(&mut encoder.bytes, group.len() as u64);
+            group.iter().for_each(|path| put_bytes(&mut encoder.bytes, path.as_bytes()));
         }
-        let hash = blake3::hash(&out);
-        out.extend_from_slice(hash.as_bytes());
-        out
+        encoder.finish()
     }
 
     /// Reads what [`Change::encode`] wrote.
@@ -76,6 +83,64 @@ impl Change {
         decoder.change().ok_or(DecodeChangeError::Malformed(body.len() - decoder.rest.len()))
     }
 }
+
+/// Passes bytes on in large parts, and hashes them.
+struct Encoder<W> {
+    output: W,
+    hasher: blake3::Hasher,
+    bytes: Vec<u8>,
+}
+
+impl<W: Write> Encoder<W> {
+    fn directory(&mut self, directory: &ChangeDirectory) -> io::Result<()> {
+        put_number(&mut self.bytes, (directory.entries.len() as u64) << 1 | u64::from(directory.opaque));
+        for (name, entry) in &directory.entries {
+            put_bytes(&mut self.bytes, name);
+            self.entry(entry)?;
+        }
+        Ok(())
+    }
+
+    fn entry(&mut self, entry: &ChangeEntry) -> io::Result<()> {
+        let below = match entry {
+            ChangeEntry::Removed => {
+                self.bytes.push(0);
+                None
+            }
+            ChangeEntry::Leaf(metadata, leaf) => {
+                put_leaf(&mut self.bytes, metadata, leaf);
+                None
+            }
+            ChangeEntry::Directory { metadata: Some(metadata), directory } => {
+                self.bytes.push(6);
+                put_metadata(&mut self.bytes, metadata);
+                Some(directory)
+            }
+            ChangeEntry::Directory { metadata: None, directory } => {
+                self.bytes.push(7);
+                Some(directory)
+            }
+        };
+        if self.bytes.len() > PART_BYTES {
+            self.flush()?;
+        }
+        below.map_or(Ok(()), |directory| self.directory(directory))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.hasher.update(&self.bytes);
+        self.output.write_all(&self.bytes)?;
+        self.bytes.clear();
+        Ok(())
+    }
+
+    fn finish(mut self) -> io::Result<()> {
+        self.flush()?;
+        self.output.write_all(self.hasher.finalize().as_bytes())
+    }
+}
+
+const PART_BYTES: usize = 64 << 10;
 
 fn put_number(out: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
@@ -101,26 +166,6 @@ fn put_metadata(out: &mut Vec<u8>, metadata: &Metadata) {
     for (name, value) in xattrs.iter() {
         put_bytes(out, name);
         put_bytes(out, value);
-    }
-}
-
-fn put_directory(out: &mut Vec<u8>, directory: &ChangeDirectory) {
-    put_number(out, (directory.entries.len() as u64) << 1 | u64::from(directory.opaque));
-    for (name, entry) in &directory.entries {
-        put_bytes(out, name);
-        match entry {
-            ChangeEntry::Removed => out.push(0),
-            ChangeEntry::Leaf(metadata, leaf) => put_leaf(out, metadata, leaf),
-            ChangeEntry::Directory { metadata: Some(metadata), directory } => {
-                out.push(6);
-                put_metadata(out, metadata);
-                put_directory(out, directory);
-            }
-            ChangeEntry::Directory { metadata: None, directory } => {
-                out.push(7);
-                put_directory(out, directory);
-            }
-        }
     }
 }
 

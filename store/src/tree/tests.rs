@@ -56,6 +56,7 @@ proptest! {
         prop_assert_eq!(applied.hard_links(), upper.hard_links());
         prop_assert_eq!(&applied, &upper);
         prop_assert_eq!(change.is_empty(), lower == upper);
+        prop_assert!(change.stands_alone());
     }
 
     #[test]

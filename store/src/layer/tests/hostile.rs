@@ -1,5 +1,7 @@
 //! Layers of somebody who means no good: confined, or refused with an error that names the entry.
 
+use proptest::test_runner::TestRunner;
+
 use super::*;
 use crate::layer::ImportLimits;
 use crate::tar::fixture::{archive, edited, entry, pax};
@@ -222,4 +224,45 @@ fn entries_are_counted() {
     let tar = archive(&[regular("a"), regular("a"), regular("b")]);
     let error = store.import_layer_within(&tar[..], None, &limits).unwrap_err();
     assert_eq!(error.to_string(), "the layer has more than 2 entries, at b");
+}
+
+/// Any entry that a header can hold, of names that collide and links that cross.
+fn any_entry() -> impl Strategy<Value = Vec<u8>> {
+    let name = || {
+        let part = prop_oneof![
+            Just("a"),
+            Just("b"),
+            Just("/"),
+            Just(".."),
+            Just("."),
+            Just(".wh.a"),
+            Just(".wh..wh..opq"),
+            Just("")
+        ];
+        proptest::collection::vec(part, 1..5).prop_map(|parts| parts.join("/"))
+    };
+    let kind = prop_oneof![3 => Just(b'0'), 1 => Just(b'1'), 3 => Just(b'2'), 3 => Just(b'5'), 1 => Just(b'6'), 1 => Just(0u8), 1 => Just(b'3')];
+    (name(), kind, name(), 0usize..20_000).prop_map(|(path, kind, link, size)| {
+        let body = if kind == b'0' { vec![b'x'; size] } else { Vec::new() };
+        entry(path.as_bytes(), kind, link.as_bytes(), &body)
+    })
+}
+
+#[test]
+fn whatever_comes_is_kept_as_it_is_or_refused() {
+    let (_directory, store) = store();
+    let strategy = (proptest::collection::vec(any_entry(), 0..12), crate::tree::strategy::tree());
+    let law = |(entries, lower): (Vec<Vec<u8>>, Tree)| {
+        let tar = archive(&entries);
+        if let Ok(layer) = store.import_layer(&tar[..], None) {
+            prop_assert!(all(layer.read().unwrap()) == tar);
+            prop_assert!(layer.verify().unwrap());
+            let change = layer.change().unwrap();
+            // What was taken in can be written again, in our own form, and does the same.
+            let ours = store.write_layer(&change, &layer.contents().unwrap()).unwrap();
+            prop_assert_eq!(ours.change().unwrap().apply(&lower), change.apply(&lower));
+        }
+        Ok(())
+    };
+    TestRunner::new(ProptestConfig::with_cases(300)).run(&strategy, law).unwrap();
 }
