@@ -245,7 +245,7 @@ pub(crate) fn pidfd_send_signal(pidfd: BorrowedFd<'_>, number: i32) -> io::Resul
 }
 
 /// Where [`on_signal`] writes to; -1 is nowhere.
-static SIGNAL_PIPE: AtomicI32 = AtomicI32::new(-1);
+static SIGNAL_PIPES: [AtomicI32; 8] = [const { AtomicI32::new(-1) }; 8];
 
 /// Signals that are written to a pipe instead of doing what they do, until this is dropped.
 pub(crate) struct Caught {
@@ -253,15 +253,16 @@ pub(crate) struct Caught {
     pipe: OwnedFd,
 }
 
-/// Writes each of `signals` that comes as one byte to `pipe`, which must be non-blocking. One at a time
-/// in a process: the second is told that the device is busy.
+/// Writes each of `signals` that comes as one byte to `pipe`, which must be non-blocking. A process has one
+/// of these at a time, or a few for signals that differ: the last to be dropped restores what it found.
 pub(crate) fn catch_signals(signals: &[i32], pipe: OwnedFd) -> io::Result<Caught> {
     let mut caught = Caught { before: Vec::new(), pipe };
     if signals.is_empty() {
         return Ok(caught);
     }
-    let claim = SIGNAL_PIPE.compare_exchange(-1, caught.pipe.as_raw_fd(), Ordering::SeqCst, Ordering::SeqCst);
-    claim.map_err(|_| io::Error::from_raw_os_error(libc::EBUSY))?;
+    let descriptor = caught.pipe.as_raw_fd();
+    let is_free = |slot: &&AtomicI32| slot.compare_exchange(-1, descriptor, Ordering::SeqCst, Ordering::SeqCst).is_ok();
+    SIGNAL_PIPES.iter().find(is_free).ok_or_else(|| io::Error::from_raw_os_error(libc::EBUSY))?;
     for signal in signals {
         // SAFETY: all zeroes is a valid `sigaction`: no flags, an empty mask, the default action.
         let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
@@ -283,8 +284,10 @@ impl Drop for Caught {
             // SAFETY: `before` is what the kernel said the action was.
             unsafe { libc::sigaction(*signal, before, std::ptr::null_mut()) };
         }
-        // Whoever caught nothing has not claimed the pipe.
-        let _ = SIGNAL_PIPE.compare_exchange(self.pipe.as_raw_fd(), -1, Ordering::SeqCst, Ordering::SeqCst);
+        for slot in &SIGNAL_PIPES {
+            // Only the slot that was claimed for this pipe changes.
+            let _ = slot.compare_exchange(self.pipe.as_raw_fd(), -1, Ordering::SeqCst, Ordering::SeqCst);
+        }
     }
 }
 
@@ -294,7 +297,9 @@ extern "C" fn on_signal(signal: libc::c_int) {
     // async-signal-safe and fails harmlessly on a pipe that is full or gone.
     unsafe {
         let errno = *libc::__errno_location();
-        libc::write(SIGNAL_PIPE.load(Ordering::SeqCst), (&raw const byte).cast(), 1);
+        for slot in &SIGNAL_PIPES {
+            libc::write(slot.load(Ordering::SeqCst), (&raw const byte).cast(), 1);
+        }
         *libc::__errno_location() = errno;
     }
 }

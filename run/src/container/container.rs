@@ -23,6 +23,7 @@ use super::record::{Config, Exited, Phase, Running, Seen, State, VERSION};
 use super::remove;
 use super::root;
 use super::signal::Signal;
+use super::signals::SignalPipe;
 use super::terminal::Size;
 
 /// A container of a store.
@@ -149,9 +150,10 @@ impl Container {
     pub fn run(&self, attachment: &Attachment<'_>) -> Result<Ended, ContainerError> {
         let input = if attachment.stdin.is_some() { Input::Own } else { Input::None };
         let size = [attachment.stdin, attachment.stdout].into_iter().flatten().find_map(Size::of);
+        let signals = self.catch(attachment)?;
         let (connection, _) =
             self.launch(Some(input), size)?.ok_or_else(|| ContainerError::Running(self.config.name.clone()))?;
-        attach::follow(connection, attachment, &self.directory, &self.config, Role::Owner)
+        attach::follow(connection, attachment, signals, (&self.directory, &self.config), Role::Owner)
     }
 
     /// Attaches to it while it runs.
@@ -160,8 +162,9 @@ impl Container {
     /// If it does not run.
     pub fn attach(&self, attachment: &Attachment<'_>) -> Result<Ended, ContainerError> {
         let input = if attachment.stdin.is_some() { Input::Shared } else { Input::None };
+        let signals = self.catch(attachment)?;
         let connection = self.ask(Request::Attach(input))?.ok_or_else(|| self.not_running())?;
-        attach::follow(connection, attachment, &self.directory, &self.config, Role::Visitor)
+        attach::follow(connection, attachment, signals, (&self.directory, &self.config), Role::Visitor)
     }
 
     /// Asks it to stop, and kills it when the time is over; its own time if none is given. Stopping
@@ -297,6 +300,11 @@ impl Container {
             }
             _ => Err(ContainerError::MonitorLost(self.config.name.clone())),
         }
+    }
+
+    fn catch(&self, attachment: &Attachment<'_>) -> Result<SignalPipe, ContainerError> {
+        let caught = attach::catch(attachment, &self.config);
+        caught.map_err(ContainerError::io("catch signals for", self.directory.path()))
     }
 
     /// A process of the container whose network is joined.

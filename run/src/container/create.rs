@@ -1,12 +1,13 @@
 //! Making a container: everything it needs is brought together, and then it is there by one rename.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::Path;
 
 use jiff::Timestamp;
 use store::root::Thing;
-use store::{Area, Store};
+use store::{Area, Store, Temporary};
 
 use super::container::Container;
 use super::directory::{Directory, Names, lay_out};
@@ -16,10 +17,11 @@ use super::mount::{CopyUp, Lifetime, Missing, Mount, MountRequest, MountSource};
 use super::name::ContainerName;
 use super::options::CreateOptions;
 use super::record::{Config, State, VERSION};
-use super::remove::pin_name;
+use super::remove::{self, pin_name};
 use super::resolve;
+use super::root;
 use super::seed::Seed;
-use super::volume::{self, Volume};
+use super::volume::{self, Draft, Volume};
 
 /// Makes a container of an image that is in the store.
 ///
@@ -46,28 +48,53 @@ pub fn create(store: &Store, options: &CreateOptions) -> Result<Container, Conta
         after: options.after,
         labels: resolve::labels(options, of_image),
     };
-    let requests = resolve::mounts(options, of_image)?;
-    let mut undo = Undo { store, config: Some(config.clone()) };
-    config.mounts = mounts(store, &image, requests, &mut undo)?;
-    store.pin(&pin_name(&config), &[Thing::Image(image.id)])?;
-    let container = place(store, options, config)?;
-    undo.config = None;
-    Ok(container)
+    let mut parts = Parts { draft: store.temporary()?, volumes: Vec::new() };
+    config.mounts = mounts(store, &image, resolve::mounts(options, of_image)?, &mut parts)?;
+    // Unpacked now, so that what cannot be is said now, and starting is quick.
+    root::prepare(store, &Directory::at(parts.draft.path().to_owned()), &config)?;
+    place(store, options, config, parts)
 }
 
-/// Gives the container its name and its place, both or neither.
-fn place(store: &Store, options: &CreateOptions, mut config: Config) -> Result<Container, ContainerError> {
-    let draft = store.temporary()?;
+/// What a container will consist of, in `tmp/` still: gone when dropped.
+struct Parts {
+    draft: Temporary,
+    /// Its anonymous volumes.
+    volumes: Vec<Draft>,
+}
+
+/// Gives the container its name and its place, with all that is its own, or leaves nothing of it.
+fn place(
+    store: &Store,
+    options: &CreateOptions,
+    mut config: Config,
+    parts: Parts,
+) -> Result<Container, ContainerError> {
     let names = Names::lock(store)?;
     if options.name.is_none() {
         let mut candidates = ContainerName::candidates(config.id).filter(|name| names.owner(name).is_none());
         config.name = candidates.next().unwrap_or(config.name);
     }
-    lay_out(&Directory::at(draft.path().to_owned()), &config, &State::created(store.boot()))?;
+    lay_out(&Directory::at(parts.draft.path().to_owned()), &config, &State::created(store.boot()))?;
     names.claim(&config.name, config.id)?;
     let directory = Directory::of(store, config.id);
-    store.place_directory(draft, directory.path())?;
+    let placed = place_parts(store, &config, parts, &directory);
+    if placed.is_err() {
+        names.release(&config.name, config.id);
+        // What cannot be taken back is litter; the error that led here is the one to tell.
+        let _ = remove::discard_belongings(store, &config);
+    }
+    placed?;
     Ok(Container::new(store.clone(), directory, config))
+}
+
+/// The container last: what it needs is there before it is.
+fn place_parts(store: &Store, config: &Config, parts: Parts, directory: &Directory) -> Result<(), ContainerError> {
+    store.pin(&pin_name(config.id), &[Thing::Image(config.image)])?;
+    for volume in parts.volumes {
+        volume.place(store)?;
+    }
+    store.place_directory(parts.draft, directory.path())?;
+    Ok(())
 }
 
 fn first_name(options: &CreateOptions, id: ContainerId) -> ContainerName {
@@ -79,7 +106,7 @@ fn mounts(
     store: &Store,
     image: &store::image::Image,
     requests: Vec<MountRequest>,
-    undo: &mut Undo<'_>,
+    parts: &mut Parts,
 ) -> Result<Vec<Mount>, ContainerError> {
     let seed = Seed::of(store, image.layers());
     let mut mounts = Vec::new();
@@ -90,7 +117,8 @@ fn mounts(
                 Mount { target, source: MountSource::Bind(source), access }
             }
             MountRequest::Volume { name, target, access, copy_up } => {
-                let source = provide_volume(store, name, (copy_up == CopyUp::Yes).then_some((&seed, &target)))?;
+                let seed = (copy_up == CopyUp::Yes).then_some((&seed, target.as_str()));
+                let source = provide_volume(store, name, seed, parts)?;
                 Mount { target, source, access }
             }
             MountRequest::Tmpfs { target, options } => {
@@ -98,22 +126,26 @@ fn mounts(
                 Mount { target, source: MountSource::Tmpfs(options), access }
             }
         };
-        undo.note(&mount);
         mounts.push(mount);
     }
     Ok(mounts)
 }
 
+/// A named volume is there from now on; an anonymous one appears with its container.
 fn provide_volume(
     store: &Store,
     name: Option<String>,
-    seed: Option<(&Seed, &String)>,
+    seed: Option<(&Seed<'_>, &str)>,
+    parts: &mut Parts,
 ) -> Result<MountSource, ContainerError> {
-    let lifetime = if name.is_some() { Lifetime::OwnName } else { Lifetime::Container };
-    let name = name.map_or_else(|| volume::fresh_name(store), Ok)?;
-    let volume = Volume { name, created: Timestamp::now(), lifetime, labels: Default::default() };
-    let volume = volume::provide(store, volume, seed.map(|(seed, target)| (seed, target.as_str())))?;
-    Ok(MountSource::Volume { name: volume.name, lifetime })
+    let volume = |name, lifetime| Volume { name, created: Timestamp::now(), lifetime, labels: BTreeMap::new() };
+    let Some(name) = name else {
+        let volume = volume(volume::fresh_name(store)?, Lifetime::Container);
+        parts.volumes.push(volume::draft(store, &volume, seed)?);
+        return Ok(MountSource::Volume { name: volume.name, lifetime: Lifetime::Container });
+    };
+    let volume = volume::provide(store, volume(name, Lifetime::OwnName), seed)?;
+    Ok(MountSource::Volume { name: volume.name, lifetime: Lifetime::OwnName })
 }
 
 fn check_source(source: &Path, missing: Missing) -> Result<(), ContainerError> {
@@ -126,32 +158,5 @@ fn check_source(source: &Path, missing: Missing) -> Result<(), ContainerError> {
             Err(ContainerError::BindSource(source.to_owned()))
         }
         (Err(error), _) => Err(ContainerError::io("examine", source)(error)),
-    }
-}
-
-/// Takes back what was made for a container that did not come to be.
-struct Undo<'a> {
-    store: &'a Store,
-    config: Option<Config>,
-}
-
-impl Undo<'_> {
-    fn note(&mut self, mount: &Mount) {
-        if let Some(config) = &mut self.config {
-            config.mounts.push(mount.clone());
-        }
-    }
-}
-
-impl Drop for Undo<'_> {
-    fn drop(&mut self) {
-        let Some(config) = &self.config else { return };
-        // What cannot be taken back is litter; the error that led here is the one to tell.
-        let _ = self.store.unpin(&pin_name(config));
-        for mount in &config.mounts {
-            if let MountSource::Volume { name, lifetime: Lifetime::Container } = &mount.source {
-                let _ = volume::discard(self.store, name);
-            }
-        }
     }
 }

@@ -222,6 +222,18 @@ impl Names {
         std::os::unix::fs::symlink(id.to_string(), &link).map_err(ContainerError::io("make", link))
     }
 
+    /// Forgets names that lead nowhere.
+    pub(super) fn forget_unowned(&self) -> Result<(), ContainerError> {
+        let entries = fs::read_dir(&self.path).map_err(ContainerError::io("list", &self.path))?;
+        for entry in entries.filter_map(Result::ok) {
+            let name = entry.file_name().to_str().and_then(|name| name.parse::<ContainerName>().ok());
+            if name.is_none_or(|name| self.owner(&name).is_none()) {
+                fs::remove_file(entry.path()).map_err(ContainerError::io("remove", entry.path()))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Takes a name away from a container, if it is its.
     pub(super) fn release(&self, name: &ContainerName, id: ContainerId) {
         if read_link(&self.path, name) == Some(id) {

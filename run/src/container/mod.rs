@@ -59,6 +59,7 @@ pub use list::list;
 pub use name::ContainerName;
 pub use options::CreateOptions;
 pub use record::State;
+pub use remove::tidy;
 pub use signal::Signal;
 
 pub(crate) use monitor::MONITOR;

@@ -2,12 +2,13 @@
 //!
 //! The directory leaves `containers/` by one rename, and with it everything that says there is such a
 //! container; what is deleted afterwards nobody can see. A crash in between leaves litter in `tmp/`, a
-//! pin and a name that lead nowhere, all of which the next command passes over.
+//! pin, a name and volumes that lead nowhere, which [`tidy`] removes.
 
 use store::Store;
 
 use super::directory::{Directory, Names};
 use super::error::ContainerError;
+use super::id::ContainerId;
 use super::mount::{Lifetime, MountSource};
 use super::record::Config;
 use super::volume;
@@ -26,7 +27,12 @@ pub(super) fn remove_ended(store: &Store, directory: &Directory, config: &Config
         std::fs::rename(from, grave.path().join("container")).map_err(ContainerError::io("remove", from))?;
         names.release(&config.name, config.id);
     }
-    store.unpin(&pin_name(config))?;
+    discard_belongings(store, config)
+}
+
+/// Removes what is a container's own outside of its directory: its pin and its anonymous volumes.
+pub(super) fn discard_belongings(store: &Store, config: &Config) -> Result<(), ContainerError> {
+    store.unpin(&pin_name(config.id))?;
     for mount in &config.mounts {
         if let MountSource::Volume { name, lifetime: Lifetime::Container } = &mount.source {
             volume::discard(store, name)?;
@@ -35,7 +41,32 @@ pub(super) fn remove_ended(store: &Store, directory: &Directory, config: &Config
     Ok(())
 }
 
+/// Removes what a crash in the middle of making or removing a container has left: pins, names and
+/// anonymous volumes without a container. Cheap where there is nothing of it.
+///
+/// # Errors
+/// If the store cannot be read or written.
+pub fn tidy(store: &Store) -> Result<(), ContainerError> {
+    // Containers come and go under the same lock.
+    let names = Names::lock(store)?;
+    names.forget_unowned()?;
+    for pin in store.pins()? {
+        let owner = pin.owner.strip_prefix(PIN_PREFIX).and_then(|id| id.parse().ok());
+        if owner.is_some_and(|id| !Directory::of(store, id).path().exists()) {
+            store.unpin(&pin.owner)?;
+        }
+    }
+    for volume in volume::list(store)?.iter().filter(|volume| volume.lifetime == Lifetime::Container) {
+        if volume::users(store, &volume.name)?.is_empty() {
+            volume::discard(store, &volume.name)?;
+        }
+    }
+    Ok(())
+}
+
+const PIN_PREFIX: &str = "container-";
+
 /// Under which name the container's image is kept from the collector.
-pub(super) fn pin_name(config: &Config) -> String {
-    format!("container-{}", config.id)
+pub(super) fn pin_name(id: ContainerId) -> String {
+    format!("{PIN_PREFIX}{id}")
 }

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use store::{Area, Placed, Store};
+use store::{Area, Placed, Store, Temporary};
 
 use super::directory::{Directory, Names, ids, read, write};
 use super::error::ContainerError;
@@ -116,17 +116,37 @@ pub(super) fn provide(store: &Store, volume: Volume, seed: Option<(&Seed, &str)>
         fill_if_empty(store, &existing, seed)?;
         return Ok(existing);
     }
-    let draft = store.temporary()?;
-    let data = draft.path().join("_data");
+    let name = volume.name.clone();
+    match draft(store, &volume, seed)?.place(store)? {
+        Placed::Now => Ok(volume),
+        Placed::Already => find(store, &name),
+    }
+}
+
+/// A volume that is whole and not yet in its place; gone when dropped.
+#[derive(Debug)]
+pub(super) struct Draft {
+    directory: Temporary,
+    name: String,
+}
+
+impl Draft {
+    /// Gives it its place, unless there is one of that name.
+    pub(super) fn place(self, store: &Store) -> Result<Placed, ContainerError> {
+        Ok(store.place_directory(self.directory, &home(store, &self.name))?)
+    }
+}
+
+/// Makes a volume that appears later.
+pub(super) fn draft(store: &Store, volume: &Volume, seed: Option<(&Seed, &str)>) -> Result<Draft, ContainerError> {
+    let directory = store.temporary()?;
+    let data = directory.path().join("_data");
     fs::create_dir(&data).map_err(ContainerError::io("make", &data))?;
     if let Some((seed, target)) = seed {
         seed.fill(target, &data)?;
     }
-    write(&draft.path().join("volume.json"), &volume)?;
-    match store.place_directory(draft, &home(store, &volume.name))? {
-        Placed::Now => Ok(volume),
-        Placed::Already => find(store, &volume.name),
-    }
+    write(&directory.path().join("volume.json"), volume)?;
+    Ok(Draft { directory, name: volume.name.clone() })
 }
 
 /// Removes a volume whoever has it.

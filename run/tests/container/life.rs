@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use run::container::mount::MountRequest;
-use run::container::options::After;
+use run::container::options::{After, NetworkMode};
 use run::container::port::PortMapping;
 use run::container::{Container, ContainerError, Ended, Follow, Force, Signal, create, list, log, volume};
 
@@ -156,7 +156,7 @@ fn volumes_start_with_the_images_files_and_outlive_containers() {
 fn published_ports_lead_into_the_container() {
     let Some(world) = World::new() else { return };
     let mut options = world.options(&["nc", "-l", "-p", "8080", "-e", "cat"]);
-    options.network.mode = run::container::options::NetworkMode::Private;
+    options.network.mode = NetworkMode::Private;
     options.network.ports = PortMapping::parse("127.0.0.1::8080").unwrap();
     let container = create(&world.store, &options).unwrap();
     container.start().unwrap();
@@ -222,4 +222,70 @@ fn inspecting_speaks_dockers_language() {
     assert!(at("/Config/ExposedPorts").get("80/tcp").is_some());
     assert_eq!(at("/HostConfig/NetworkMode"), "none");
     assert_eq!(at("/RootFS/Layers").as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn a_network_is_joined() {
+    let Some(world) = World::new() else { return };
+    let first = world.start(&["sleep", "1000"]);
+    let mut options = world.options(&["readlink", "/proc/self/ns/net"]);
+    options.network.mode = NetworkMode::Container(first.name().to_string());
+    let inode = std::fs::read_link(format!("/proc/{}/ns/net", first.state().unwrap().running().unwrap().pid)).unwrap();
+    assert_eq!(world.run_with(&options, b"").stdout.trim(), inode.to_str().unwrap());
+    options.network.mode = NetworkMode::Host;
+    let host = std::fs::read_link("/proc/self/ns/net").unwrap();
+    assert_eq!(world.run_with(&options, b"").stdout.trim(), host.to_str().unwrap());
+    first.stop(Some(Duration::ZERO)).unwrap();
+    options.network.mode = NetworkMode::Container(first.name().to_string());
+    let error = create(&world.store, &options).unwrap().start().unwrap_err();
+    assert!(matches!(error, ContainerError::NotRunning(_)), "{error}");
+}
+
+#[test]
+fn running_out_of_memory_is_told() {
+    let Some(world) = World::new() else { return };
+    let mut options = world.options(&["sh", "-c", "head -c 200000000 /dev/zero | tail -c 190000000 | wc -c"]);
+    options.limits.memory_bytes = Some(32 << 20);
+    let container = create(&world.store, &options).unwrap();
+    match container.start() {
+        Ok(_) => {}
+        Err(error) => return eprintln!("skipped: {error}"),
+    }
+    container.wait().unwrap();
+    assert!(container.state().unwrap().exited().unwrap().oom_killed);
+    assert_eq!(container.inspect().unwrap().pointer("/State/OOMKilled").unwrap(), true);
+}
+
+#[test]
+fn what_a_crash_leaves_is_tidied() {
+    let Some(world) = World::with(|config| config.config.volumes = ["/data".to_owned()].into()) else { return };
+    let kept = world.create(&["true"]);
+    let lost = world.create(&["true"]);
+    let path = world.store.path().join("containers").join(lost.id().to_string());
+    std::fs::remove_dir_all(path).unwrap();
+    run::container::tidy(&world.store).unwrap();
+    let names = |area: &str| names_in(&world.store.path().join(area));
+    assert_eq!((names("volumes").len(), names("roots").len(), names("containers/names").len()), (1, 1, 1));
+    kept.start().unwrap();
+    assert_eq!(kept.wait().unwrap(), 0);
+}
+
+#[test]
+fn a_hundred_in_a_row_leave_nothing() {
+    let Some(world) = World::new() else { return };
+    let count = |path: &str| std::fs::read_to_string(path).unwrap().lines().count();
+    let cgroups = || count("/proc/self/mountinfo");
+    let before = (cgroups(), names_in(&world.store.path().join("tmp")));
+    for _ in 0..100 {
+        assert_eq!(world.run(&["true"]).ended, Ended::Exited(0));
+    }
+    let own: Vec<_> = before.1.iter().collect();
+    let deadline = Instant::now() + Duration::from_secs(5);
+    // Monitors end a moment after they have said so.
+    while names_in(&world.store.path().join("tmp")).len() > own.len() + 1 {
+        assert!(Instant::now() < deadline, "{:?}", names_in(&world.store.path().join("tmp")));
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(cgroups(), before.0);
+    assert!(names_in(&world.store.path().join("containers")).iter().all(|name| name == "names"));
 }

@@ -132,3 +132,58 @@ fn a_terminal_is_a_terminal_and_can_be_left_and_entered_again() {
     person.types(b"\x04");
     assert_eq!(runner.join().unwrap(), (Ended::Detached, Ended::Exited(6)));
 }
+
+#[test]
+fn signals_to_the_caller_are_the_containers() {
+    let Some(world) = World::new() else { return };
+    let container = world.create(&["sh", "-c", "trap 'exit 33' USR1; echo ready; while :; do sleep 0.02; done"]);
+    let sender = std::thread::spawn({
+        let log = container.log_path();
+        move || {
+            while !std::fs::read_to_string(&log).unwrap().contains("ready") {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            let own = rustix::process::getpid();
+            rustix::process::kill_process(own, rustix::process::Signal::USR1).unwrap();
+        }
+    });
+    let null = File::options().write(true).open("/dev/null").unwrap();
+    let attachment = Attachment {
+        stdin: None,
+        stdout: Some(null.as_fd()),
+        stderr: Some(null.as_fd()),
+        detach_keys: DetachKeys::none(),
+        signals: SignalProxy::Forward,
+    };
+    assert_eq!(container.run(&attachment).unwrap(), Ended::Exited(33));
+    sender.join().unwrap();
+}
+
+#[test]
+fn output_that_nobody_reads_ends_the_container() {
+    let Some(world) = World::new() else { return };
+    let container = world.create(&["yes"]);
+    let (reader, writer) = rustix::pipe::pipe().unwrap();
+    let head = std::thread::spawn(move || {
+        let mut start = [0; 4];
+        File::from(reader).read_exact(&mut start).unwrap();
+        start
+    });
+    let attachment = Attachment {
+        stdin: None,
+        stdout: Some(writer.as_fd()),
+        stderr: None,
+        detach_keys: DetachKeys::none(),
+        signals: SignalProxy::Keep,
+    };
+    assert_eq!(container.run(&attachment).unwrap(), Ended::Exited(141));
+    assert_eq!(&head.join().unwrap(), b"y\ny\n");
+    assert!(container.state().unwrap().running().is_none());
+}
+
+#[test]
+fn bytes_are_bytes() {
+    let Some(world) = World::new() else { return };
+    let said = world.run(&["printf", "\\377\\000\\033[2J\\n"]);
+    assert_eq!(said.stdout, "\u{fffd}\0\u{1b}[2J\n");
+}

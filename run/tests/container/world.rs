@@ -5,7 +5,7 @@ use std::io::{Read, Seek, Write};
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use run::container::options::After;
+use run::container::options::{After, NetworkMode};
 use run::container::terminal::DetachKeys;
 use run::container::{Attachment, Container, CreateOptions, Ended, Force, SignalProxy, create, list};
 use store::oci::ImageConfig;
@@ -57,8 +57,7 @@ impl World {
     pub(crate) fn options(&self, argv: &[&str]) -> CreateOptions {
         let mut options = CreateOptions::new(self.image, "busybox");
         options.process.command = Some(argv.iter().map(|word| (*word).to_owned()).collect());
-        options.isolation.host_users = false;
-        options.network.mode = run::container::options::NetworkMode::None;
+        options.network.mode = NetworkMode::None;
         options
     }
 
@@ -150,5 +149,5 @@ fn busybox() -> Vec<u8> {
 
 const APPLETS: &[&str] = &[
     "sh", "cat", "ls", "id", "echo", "true", "false", "sleep", "stat", "yes", "seq", "nc", "kill", "stty", "tty",
-    "env", "hostname", "head", "dd", "touch", "wc", "md5sum", "trap", "printf", "ip",
+    "env", "hostname", "head", "dd", "touch", "wc", "md5sum", "trap", "printf", "ip", "readlink", "tail",
 ];

@@ -65,18 +65,22 @@ pub(in crate::container) enum Role {
     Visitor,
 }
 
+/// Catches the signals that will be the container's, which should be done before there is one.
+pub(in crate::container) fn catch(attachment: &Attachment<'_>, config: &Config) -> io::Result<SignalPipe> {
+    let forwarded = if attachment.signals == SignalProxy::Forward { signals::FORWARDED } else { &[] };
+    let caught = [forwarded, if config.process.terminal { &[signals::WINDOW] } else { &[] }].concat();
+    SignalPipe::catch(&caught)
+}
+
 /// Carries input, output and signals until the container ends or the user leaves.
 pub(in crate::container) fn follow(
     connection: Connection,
     attachment: &Attachment<'_>,
-    directory: &Directory,
-    config: &Config,
+    pipe: SignalPipe,
+    (directory, config): (&Directory, &Config),
     role: Role,
 ) -> Result<Ended, ContainerError> {
     let terminal = attachment.stdin.filter(|stdin| config.process.terminal && is_terminal(stdin));
-    let forwarded = if attachment.signals == SignalProxy::Forward { signals::FORWARDED } else { &[] };
-    let caught = [forwarded, if config.process.terminal { &[signals::WINDOW] } else { &[] }].concat();
-    let pipe = SignalPipe::catch(&caught).map_err(ContainerError::io("catch signals for", directory.path()))?;
     let raw = terminal
         .map(RawMode::enter)
         .transpose()

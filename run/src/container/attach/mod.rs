@@ -5,4 +5,4 @@ pub(crate) mod connection;
 pub(crate) mod frame;
 
 pub use client::{Attachment, Ended, SignalProxy};
-pub(super) use client::{Role, follow};
+pub(super) use client::{Role, catch, follow};

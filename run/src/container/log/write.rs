@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use super::{Line, LogError, Stream};
+use super::{LogError, Stream};
 
 /// The longest piece of a line that is written as one record.
 const LINE_BYTES: usize = 16 * 1024;
@@ -36,17 +36,18 @@ impl Writer {
     /// # Errors
     /// If the disk takes no more. The log is still consistent then, and later writes are tried again.
     pub fn write(&mut self, stream: Stream, bytes: &[u8]) -> Result<(), LogError> {
-        let time = Timestamp::now();
-        let mut records = Vec::new();
+        let tail = Tail::now(stream);
+        let mut records = Vec::with_capacity(bytes.len() + 128);
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             let partial = self.partial(stream);
             partial.extend_from_slice(piece);
             if partial.ends_with(b"\n") {
-                encode(&mut records, stream, time, &std::mem::take(partial));
+                tail.encode(&mut records, partial);
+                partial.clear();
             }
             while partial.len() >= LINE_BYTES {
                 let rest = partial.split_off(character_boundary(partial, LINE_BYTES));
-                encode(&mut records, stream, time, &std::mem::replace(partial, rest));
+                tail.encode(&mut records, &std::mem::replace(partial, rest));
             }
         }
         self.append(&records)
@@ -57,12 +58,11 @@ impl Writer {
     /// # Errors
     /// If the disk takes no more.
     pub fn finish(&mut self) -> Result<(), LogError> {
-        let time = Timestamp::now();
         let mut records = Vec::new();
         for stream in [Stream::Stdout, Stream::Stderr] {
             let rest = std::mem::take(self.partial(stream));
             if !rest.is_empty() {
-                encode(&mut records, stream, time, &rest);
+                Tail::now(stream).encode(&mut records, &rest);
             }
         }
         self.append(&records)
@@ -81,16 +81,29 @@ impl Writer {
     }
 }
 
-/// A long line may be cut into several records: never more than [`LINE_BYTES`] in one.
-fn encode(records: &mut Vec<u8>, stream: Stream, time: Timestamp, line: &[u8]) {
-    let mut rest = line;
-    while !rest.is_empty() {
-        let (piece, after) = rest.split_at(character_boundary(rest, LINE_BYTES));
-        let line = Line { text: String::from_utf8_lossy(piece).into_owned(), stream, time };
-        // Writing plain data to memory cannot fail.
-        let _ = serde_json::to_writer(&mut *records, &line);
-        records.push(b'\n');
-        rest = after;
+/// What ends every record of one moment: made once, since a chatty container writes a million of them.
+struct Tail(String);
+
+impl Tail {
+    fn now(stream: Stream) -> Self {
+        let stream = match stream {
+            Stream::Stdout => "stdout",
+            Stream::Stderr => "stderr",
+        };
+        Self(format!(",\"stream\":\"{stream}\",\"time\":\"{}\"}}\n", Timestamp::now()))
+    }
+
+    /// A long line may be cut into several records: never more than [`LINE_BYTES`] in one.
+    fn encode(&self, records: &mut Vec<u8>, line: &[u8]) {
+        let mut rest = line;
+        while !rest.is_empty() {
+            let (piece, after) = rest.split_at(character_boundary(rest, LINE_BYTES));
+            records.extend_from_slice(b"{\"log\":");
+            // Writing text to memory cannot fail.
+            let _ = serde_json::to_writer(&mut *records, &String::from_utf8_lossy(piece));
+            records.extend_from_slice(self.0.as_bytes());
+            rest = after;
+        }
     }
 }
 

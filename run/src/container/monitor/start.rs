@@ -26,7 +26,7 @@ use crate::container::log::{Stream, Writer};
 use crate::container::record::{Config, Phase, Running, State, VERSION};
 use crate::container::spec::{Facts, spec};
 use crate::container::terminal::Size;
-use crate::sandbox::{self, Process, Stdio};
+use crate::sandbox::{self, Process, Rootfs, Stdio};
 
 /// A container that runs, and everything its monitor holds for it.
 pub(super) struct Started {
@@ -68,6 +68,7 @@ fn start_locked(
     lock: Lock,
 ) -> Result<Started, ContainerError> {
     let bound = forward::bind(&config.network.ports)?;
+    hold_root(&store, &request.rootfs)?;
     let facts = Facts {
         rootfs: request.rootfs.clone(),
         volumes: store.dir(Area::Volumes),
@@ -101,6 +102,15 @@ fn start_locked(
     directory.write_state(&state)?;
     raise_descriptor_limit();
     Ok(Started { store, directory, config, running, process, input, outputs, log, listener, forwarder, lock })
+}
+
+/// Keeps the unpacked layers from the collector for as long as this process lives. The starter, which has
+/// looked at them, holds them until it hears that the container runs.
+fn hold_root(store: &Store, rootfs: &Rootfs) -> Result<(), ContainerError> {
+    match rootfs {
+        Rootfs::Overlay { lowers, .. } => Ok(store.hold(lowers.iter().filter_map(|lower| lower.parent()))?),
+        Rootfs::Directory { .. } => Ok(()),
+    }
 }
 
 /// Says in the record why it did not start; it is as it was otherwise.
