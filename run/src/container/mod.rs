@@ -17,7 +17,7 @@
 //! | [`record`] | what is written down about a container: its config and its state |
 //! | [`id`], [`name`] | what containers are called |
 //! | [`log`] | what a container said |
-//! | [`list`] | which containers there are |
+//! | [`mod@list`] | which containers there are |
 //! | [`volume`] | directories that outlive what is mounted over them |
 //! | [`terminal`] | the user's terminal while a container has it |
 //! | [`forward`] | published ports |

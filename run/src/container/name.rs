@@ -1,7 +1,7 @@
 //! Names of containers: `[a-zA-Z0-9][a-zA-Z0-9_.-]+` as Docker has them, given or made up.
 //!
 //! A made-up name is an adjective and a thing of the potter's workshop. Whether a name is taken is
-//! the registry's affair ([`super::directory`]), which asks for the next candidate when it is.
+//! the registry's affair (`directory.rs`), which asks for the next candidate when it is.
 
 use std::fmt;
 use std::str::FromStr;

@@ -2,7 +2,7 @@
 //! which says how it is.
 //!
 //! The config is written when the container is made and changes only with its name. The state is
-//! written by whoever holds the monitor's lock ([`super::directory`]), and by nobody else. Times, the
+//! written by whoever holds the monitor's lock (`directory.rs`), and by nobody else. Times, the
 //! process and the boot are facts to check against the present, never to be believed alone.
 
 use std::collections::BTreeMap;

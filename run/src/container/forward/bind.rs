@@ -4,7 +4,7 @@
 //! host without IPv6 gets the first alone.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::OwnedFd;
 
 use rustix::io::Errno;
@@ -152,7 +152,7 @@ fn receive(address: SocketAddr) -> io::Result<UdpSocket> {
 pub(super) fn new_socket(address: SocketAddr, kind: SocketType) -> io::Result<OwnedFd> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let socket = rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)?;
-    if let IpAddr::V6(_) = address.ip() {
+    if address.is_ipv6() {
         sockopt::set_ipv6_v6only(&socket, true)?;
     }
     Ok(socket)

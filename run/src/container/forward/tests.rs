@@ -18,7 +18,7 @@ fn own_namespace() -> OwnedFd {
 fn may_enter_namespaces() -> bool {
     let root = rustix::process::geteuid().is_root();
     if !root {
-        println!("skipped: entering a network namespace needs root");
+        eprintln!("skipped: entering a network namespace needs root");
     }
     root
 }

@@ -1,7 +1,7 @@
 //! The reading end: from the tail, from a time, to the end or for as long as the container runs.
 //!
 //! Following waits in `poll` for two things: inotify's word that the file grew, and the word of the
-//! caller's [`Alive`](BorrowedFd) descriptor that the writer is gone (its socket hangs up). The file
+//! caller's descriptor that the writer is gone (its socket hangs up). The file
 //! is drained once more after the latter, so that no last line is lost.
 
 use std::fs::File;
