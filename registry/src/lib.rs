@@ -19,6 +19,7 @@
 mod answer;
 mod blob;
 mod challenge;
+mod chunks;
 mod credentials;
 mod event;
 mod host;
@@ -38,6 +39,7 @@ mod upload;
 
 pub use answer::{Cause, Refusal};
 pub use blob::BlobError;
+pub use chunks::Uploads;
 pub use credentials::{Credential, Credentials, CredentialsError, Erased, Kept, Secret};
 pub use event::{BlobState, Event, Progress};
 pub use host::{Host, HostError};

@@ -5,9 +5,11 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::Host;
+use crate::chunks::Uploads;
 use crate::credentials::Credentials;
 use crate::event::Progress;
 use crate::request::RequestError;
@@ -24,6 +26,8 @@ pub struct Options {
     /// Directories with a directory a host in them: `*.crt` are authorities, `*.cert` and `*.key`
     /// the client's own certificate.
     pub certificates: Vec<PathBuf>,
+    /// How blobs are sent.
+    pub uploads: Uploads,
     /// How many blobs move at once.
     pub parallel: usize,
     /// How long to wait for answers.
@@ -40,7 +44,7 @@ impl Default for Options {
             .chain(home.map(|home| home.join(".config/containers/certs.d")))
             .collect();
         let (tls, timeouts, patience) = (TlsVerify::default(), Timeouts::default(), Patience::default());
-        Self { tls, certificates, parallel: 4, timeouts, patience }
+        Self { tls, certificates, uploads: Uploads::default(), parallel: 4, timeouts, patience }
     }
 }
 
@@ -98,6 +102,7 @@ impl Registry {
             return Ok(Arc::clone(endpoint));
         }
         let endpoint = Arc::new(self.probe(host, progress)?);
+        endpoint.wants_chunks.store(self.options.uploads == Uploads::InChunks, Ordering::Relaxed);
         endpoints.insert(host.clone(), Arc::clone(&endpoint));
         Ok(endpoint)
     }

@@ -6,6 +6,7 @@
 //! registry's own origin alone.
 
 use std::collections::HashMap;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -29,6 +30,8 @@ pub(crate) struct Endpoint {
     pub(crate) host: Host,
     pub(crate) origin: Url,
     pub(crate) clients: Clients,
+    /// Whether blobs must be sent in chunks, since a whole one was too large for something in between.
+    pub(crate) wants_chunks: AtomicBool,
     challenge: Mutex<Option<Challenge>>,
     tokens: tokio::sync::Mutex<HashMap<Scopes, Token>>,
 }
@@ -55,6 +58,7 @@ impl Endpoint {
             host: host.clone(),
             origin,
             clients,
+            wants_chunks: AtomicBool::new(false),
             challenge: Mutex::new(challenge),
             tokens: tokio::sync::Mutex::default(),
         })

@@ -1,10 +1,12 @@
 //! Bringing a blob to a repository: found there, mounted from another, or sent.
 //!
-//! A blob that is sent goes in one streamed PUT with its length announced. A broken upload is
+//! A blob that is sent goes in one streamed PUT with its length announced, or in chunks
+//! (`chunks.rs`) at a registry that has once refused a body as too large. A broken upload is
 //! begun anew, after asking whether the blob has arrived after all; the bytes come from a source
 //! that can be opened again.
 
 use std::io::{self, Read};
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, LOCATION};
@@ -54,6 +56,16 @@ pub(crate) struct Upload<'a> {
 /// Opens the bytes of a blob; called once an attempt.
 pub(crate) type Source<'a> = &'a dyn Fn() -> io::Result<Box<dyn Read + 'a>>;
 
+/// An upload that the registry has opened.
+pub(crate) struct Begun {
+    pub(crate) location: Url,
+    /// The least that every chunk but the last must have, if it is sent in chunks.
+    pub(crate) least_chunk_bytes: usize,
+}
+
+/// A registry that wants larger chunks than that would have them all in our memory.
+const MOST_CHUNK_BYTES: usize = 64 << 20;
+
 /// What came of the attempt to take a blob over from another repository.
 pub(crate) enum Mount {
     /// It is there.
@@ -93,14 +105,24 @@ impl Upload<'_> {
         }
     }
 
-    /// Sends the blob, again where a failure may pass.
+    /// Sends the blob, again where a failure may pass; in chunks where it is too large for a proxy.
     pub(crate) fn send(&self, mut opened: Option<Url>, source: Source<'_>) -> Result<(), UploadError> {
-        let mut failures = 0;
+        let (mut failures, mut broken) = (0, 0);
         let mut refused: Option<HeaderValue> = None;
         self.tell(BlobState::Uploading);
         loop {
-            let error = match self.attempt(opened.take(), refused.as_ref(), source) {
+            // What broke off twice as a whole goes in parts, of which only the last is lost.
+            let in_chunks = broken > 1 || self.session.endpoint.wants_chunks.load(Ordering::Relaxed);
+            let attempt = match in_chunks {
+                true => self.send_in_chunks(source).map_err(Attempt::from),
+                false => self.attempt(opened.take(), refused.as_ref(), source),
+            };
+            let error = match attempt {
                 Ok(()) => break,
+                Err(Attempt::Failed(error)) if !in_chunks && is_too_large(&error) => {
+                    self.session.endpoint.wants_chunks.store(true, Ordering::Relaxed);
+                    continue;
+                }
                 Err(Attempt::Unauthorized(header, _)) if refused.is_none() => {
                     refused = Some(header);
                     continue;
@@ -109,6 +131,7 @@ impl Upload<'_> {
             };
             failures += 1;
             let UploadError::Request(request) = &error else { return Err(error) };
+            broken += u32::from(matches!(request, RequestError::Broken { .. } | RequestError::Stalled { .. }));
             let patience = &self.session.registry.options().patience;
             let Some(wait) = patience.wait(failures, outlook(request, failures)) else { return Err(error) };
             (self.session.progress)(Event::Retrying { doing: self.doing(), because: error.to_string(), wait });
@@ -124,7 +147,7 @@ impl Upload<'_> {
     fn attempt(&self, opened: Option<Url>, refused: Option<&HeaderValue>, source: Source<'_>) -> Result<(), Attempt> {
         let mut url = match opened {
             Some(url) => url,
-            None => self.begin()?,
+            None => self.begin()?.location,
         };
         url.query_pairs_mut().append_pair("digest", &self.digest.to_string());
         let call = Call::new(Method::PUT, url, self.doing());
@@ -141,14 +164,18 @@ impl Upload<'_> {
         }
     }
 
-    fn begin(&self) -> Result<Url, RequestError> {
+    /// Opens an upload.
+    pub(crate) fn begin(&self) -> Result<Begun, RequestError> {
         let call = Call::new(Method::POST, self.session.url("blobs/uploads/"), self.doing());
         let response = self.session.call(&call, &[202])?;
-        location(&response, &call).ok_or_else(|| RequestError::Protocol {
+        let least = response.headers().get("oci-chunk-min-length").and_then(|value| value.to_str().ok()?.parse().ok());
+        let least_chunk_bytes = least.unwrap_or(0).min(MOST_CHUNK_BYTES);
+        let location = location(&response, &call).ok_or_else(|| RequestError::Protocol {
             host: self.session.endpoint.host.to_string(),
             doing: self.doing(),
             problem: "does not say where to".to_owned(),
-        })
+        })?;
+        Ok(Begun { location, least_chunk_bytes })
     }
 
     /// An upload may be elsewhere, and then the registry's token has no business there.
@@ -206,7 +233,7 @@ impl Upload<'_> {
         let mut reader = source().map_err(failed)?;
         let mut sent_bytes = 0;
         loop {
-            let chunk = read_chunk(&mut reader).map_err(failed)?;
+            let chunk = read_chunk(&mut reader, PIECE_BYTES).map_err(failed)?;
             if chunk.is_empty() {
                 break;
             }
@@ -235,9 +262,16 @@ impl Upload<'_> {
         (self.session.progress)(Event::Blob { digest: self.digest, size_bytes: self.size_bytes, state });
     }
 
-    fn doing(&self) -> String {
+    pub(crate) fn doing(&self) -> String {
         format!("push blob {} to {}", self.digest.short(), self.session.name())
     }
+}
+
+/// How much is read at once: what three of these cost a blob in memory is little.
+const PIECE_BYTES: usize = 512 << 10;
+
+fn is_too_large(error: &UploadError) -> bool {
+    matches!(error, UploadError::Request(error) if error.status() == Some(413))
 }
 
 /// Why one attempt failed.
@@ -262,16 +296,16 @@ fn outlook(error: &RequestError, failures: u32) -> Outlook {
 }
 
 /// Where an upload goes on, as a URL.
-fn location(response: &Response, call: &Call) -> Option<Url> {
+pub(crate) fn location(response: &Response, call: &Call) -> Option<Url> {
     let text = response.headers().get(LOCATION)?.to_str().ok()?;
     let url = call.url.join(text).ok()?;
     let keeps_secret = url.scheme() == "https" || call.url.scheme() == "http";
     (keeps_secret && matches!(url.scheme(), "http" | "https")).then_some(url)
 }
 
-fn read_chunk(reader: &mut dyn Read) -> io::Result<Bytes> {
-    const CHUNK_BYTES: usize = 512 << 10;
-    let mut chunk = vec![0; CHUNK_BYTES];
+/// Reads so many bytes, or what is left.
+pub(crate) fn read_chunk(reader: &mut dyn Read, bytes: usize) -> io::Result<Bytes> {
+    let mut chunk = vec![0; bytes];
     let mut filled = 0;
     while filled < chunk.len() {
         match reader.read(&mut chunk[filled..]) {

@@ -1,6 +1,6 @@
 //! Pushing to the real registry, with `skopeo` as the witness.
 
-use registry::{BlobState, Cause, Event, Family, PushError, PushOptions, Registry, RequestError, UploadError};
+use registry::{BlobState, Cause, Event, Family, PushError, PushOptions, Registry, RequestError, UploadError, Uploads};
 use store::compress::Encoding;
 use store::oci::{Document, ImageConfig, Manifest, MediaType};
 use store::{Digest, ImageId, Platform, Reference, Store, TaggedImage};
@@ -185,6 +185,18 @@ fn zstd_is_pushed_when_it_is_wanted() {
     assert!(matches!(error, PushError::NoDockerName(MediaType::OciLayerZstd)), "{error:?}");
     let (_other_directory, other) = crate::harness::store();
     assert_eq!(anonymous().pull(&other, &reference, &Platform::host(), &silent).unwrap().image, image);
+}
+
+#[test]
+fn chunks_arrive_as_one_blob() {
+    let Some(server) = Server::start(&Auth::Anonymous, Transport::Plain) else { return };
+    let (_directory, store) = store();
+    let image = built(&store, &[20_000_000, 10]);
+    let reference = server.reference("project/app:chunks");
+    let options = registry::Options { uploads: Uploads::InChunks, ..options() };
+    let registry = Registry::new(options, registry::Credentials::none()).unwrap();
+    registry.push(&store, image, &reference, &PushOptions::default(), &silent).unwrap();
+    assert_eq!(fetch_with_skopeo(&reference, &[]).id(), image);
 }
 
 #[test]

@@ -335,6 +335,40 @@ fn pushes_survive_what_passes() {
     }
 }
 
+/// As nginx before a registry does when nobody has configured it.
+#[test]
+fn what_is_too_large_goes_in_chunks_and_a_broken_chunk_is_resumed() {
+    let layout = Layout::new(&[3_500_000]);
+    let honest = Fake::honest();
+    honest.hold("v1", &layout);
+    let (_directory, store) = store();
+    let image = anonymous().pull(&store, &honest.reference("a/b:v1"), &Platform::host(), &silent).unwrap().image;
+    let patches = AtomicUsize::new(0);
+    let target = Fake::start(move |request, honest| {
+        if request.body.len() > 1 << 20 {
+            return Answer::new(413).body(b"<html>413 Request Entity Too Large</html>".to_vec());
+        }
+        if request.method != "PATCH" {
+            return honest();
+        }
+        match patches.fetch_add(1, Ordering::Relaxed) {
+            // Lost before the registry saw it; then lost after.
+            1 => Answer::new(502),
+            3 => {
+                honest();
+                Answer::new(504)
+            }
+            _ => honest(),
+        }
+    });
+    let registry = Registry::new(Options { parallel: 1, ..options() }, Credentials::none()).unwrap();
+    registry.push(&store, image, &target.reference("c/d:v1"), &Default::default(), &silent).unwrap();
+    let layer = layout.manifest.layers[0].digest;
+    assert_eq!(target.held.lock().unwrap().blobs[&layer.to_string()], layout.blob(layer));
+    let sent: usize = target.requests("PATCH", "/uploads/").iter().map(|patch| patch.body.len()).sum();
+    assert!(sent <= layout.blob(layer).len() + (11 << 20), "{sent}");
+}
+
 #[test]
 fn an_upload_elsewhere_gets_no_credentials() {
     let layout = Layout::new(&[1000]);

@@ -16,6 +16,8 @@ pub(crate) struct Held {
     pub(crate) blobs: BTreeMap<String, Vec<u8>>,
     pub(crate) manifests: BTreeMap<String, (String, Vec<u8>)>,
     pub(crate) requests: Vec<Request>,
+    /// What has come in chunks so far, of the one upload that a test makes at a time.
+    pub(crate) partial: Vec<u8>,
 }
 
 /// A running fake.
@@ -87,12 +89,21 @@ impl Held {
                     .body(bytes.clone()),
                 None => unknown("MANIFEST_UNKNOWN"),
             },
-            "GET" | "HEAD" if path.contains("/blobs/") => match self.blobs.get(&last) {
+            "GET" | "HEAD" if path.contains("/blobs/sha256:") => match self.blobs.get(&last) {
                 Some(bytes) => ranged(request, bytes),
                 None => unknown("BLOB_UNKNOWN"),
             },
             "POST" if path.ends_with("/uploads/") => {
+                self.partial.clear();
                 Answer::new(202).header("Location", format!("{path}session?state=x%2Fy"))
+            }
+            "PATCH" if path.contains("/uploads/") => self.append(request),
+            "GET" if path.contains("/uploads/") => {
+                Answer::new(204).header("Range", format!("0-{}", self.partial.len().saturating_sub(1)))
+            }
+            "PUT" if path.contains("/uploads/") && request.body.is_empty() => {
+                let body = std::mem::take(&mut self.partial);
+                self.commit(query, &body)
             }
             "PUT" if path.contains("/uploads/") => self.commit(query, &request.body),
             "PUT" if path.contains("/manifests/") => {
@@ -101,6 +112,16 @@ impl Held {
             }
             _ => Answer::new(405),
         }
+    }
+
+    fn append(&mut self, request: &Request) -> Answer {
+        let start = request.header("content-range").and_then(|range| range.split('-').next()?.parse::<usize>().ok());
+        if start != Some(self.partial.len()) {
+            return Answer::new(416);
+        }
+        self.partial.extend(&request.body);
+        let path = request.target.split('?').next().unwrap_or_default();
+        Answer::new(202).header("Location", format!("{path}?state=x%2Fy"))
     }
 
     fn commit(&mut self, query: &str, body: &[u8]) -> Answer {
