@@ -6,6 +6,7 @@
 //! challenge of a 401), follows redirects from https to http, forgets the upload that a refused
 //! mount opens, and has no client certificates.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -220,16 +221,22 @@ pub(crate) fn redirect(response: &Response, call: &Call) -> Result<Option<Url>, 
     let refuse = |problem| RequestError::Redirect { host: host.clone(), doing: call.doing.clone(), problem };
     let target = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
     let url = target.and_then(|target| call.url.join(target).ok()).ok_or_else(|| refuse("to nowhere"))?;
-    match url.scheme() {
+    match astray(&call.url, &url) {
+        Some(problem) => Err(refuse(problem)),
+        None => Ok(Some(url)),
+    }
+}
+
+/// Why a server at one URL may not send us to another; `None` if it may.
+pub(crate) fn astray(from: &Url, to: &Url) -> Option<&'static str> {
+    match to.scheme() {
         "https" => {}
-        "http" if call.url.scheme() == "http" => {}
-        "http" => return Err(refuse("from https to http")),
-        _ => return Err(refuse("to something that is not HTTP")),
+        "http" if from.scheme() == "http" => {}
+        "http" => return Some("from https to http"),
+        _ => return Some("to something that is not HTTP"),
     }
-    if is_link_local(&url) || (is_loopback(&url) && !is_loopback(&call.url)) {
-        return Err(refuse("to an address that only this machine can mean"));
-    }
-    Ok(Some(url))
+    let is_inside = is_link_local(to) || (is_loopback(to) && !is_loopback(from));
+    is_inside.then_some("to an address that only this machine can mean")
 }
 
 /// Whether two URLs have scheme, host and port in common.
@@ -250,9 +257,9 @@ fn may_see_credentials(origin: &Url, url: &Url) -> bool {
 
 fn is_link_local(url: &Url) -> bool {
     let name = url.host_str().unwrap_or_default();
-    match name.trim_matches(['[', ']']).parse() {
-        Ok(std::net::IpAddr::V4(address)) => address.is_link_local() || address.is_unspecified(),
-        Ok(std::net::IpAddr::V6(address)) => address.is_unicast_link_local() || address.is_unspecified(),
+    match name.trim_matches(['[', ']']).parse().map(|address: IpAddr| address.to_canonical()) {
+        Ok(IpAddr::V4(address)) => address.is_link_local() || address.is_unspecified(),
+        Ok(IpAddr::V6(address)) => address.is_unicast_link_local() || address.is_unspecified(),
         Err(_) => false,
     }
 }
@@ -287,4 +294,42 @@ fn read(path: &Path) -> Result<Vec<u8>, RequestError> {
 
 fn bad(path: &Path, reason: &dyn std::fmt::Display) -> RequestError {
     RequestError::Certificates { path: path.display().to_string(), reason: reason.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers_do_not_lead_astray() {
+        for (from, to, expected) in [
+            ("https://r.example/v2/", "https://cdn.example/x", true),
+            ("http://r.example/v2/", "http://cdn.example/x", true),
+            ("http://127.0.0.1:5000/", "http://127.0.0.1:5001/", true),
+            ("https://r.example/", "http://r.example/", false),
+            ("https://r.example/", "https://169.254.169.254/latest", false),
+            ("https://r.example/", "https://[fe80::1]/", false),
+            ("https://r.example/", "https://[::ffff:169.254.169.254]/", false),
+            ("https://r.example/", "https://localhost/", false),
+            ("https://r.example/", "https://0.0.0.0/", false),
+            ("http://127.0.0.1:5000/", "http://169.254.169.254/", false),
+            ("https://r.example/", "ftp://r.example/", false),
+        ] {
+            let (from, to) = (Url::parse(from).unwrap(), Url::parse(to).unwrap());
+            assert_eq!(astray(&from, &to).is_none(), expected, "{from} {to}");
+        }
+    }
+
+    #[test]
+    fn an_origin_is_scheme_host_and_port() {
+        let origin = Url::parse("https://r.example/").unwrap();
+        for (url, expected) in [
+            ("https://r.example:443/v2/x?y", true),
+            ("https://r.example:8443/", false),
+            ("http://r.example/", false),
+            ("https://r.example.evil.org/", false),
+        ] {
+            assert_eq!(same_origin(&origin, &Url::parse(url).unwrap()), expected, "{url}");
+        }
+    }
 }

@@ -18,7 +18,7 @@ use crate::event::{BlobState, Event};
 use crate::request::{Call, RequestError};
 use crate::retry::Outlook;
 use crate::session::Session;
-use crate::transport::same_origin;
+use crate::transport::{astray, same_origin};
 
 /// Why a blob did not reach its repository.
 #[derive(Debug, thiserror::Error)]
@@ -173,7 +173,7 @@ impl Upload<'_> {
         let location = location(&response, &call).ok_or_else(|| RequestError::Protocol {
             host: self.session.endpoint.host.to_string(),
             doing: self.doing(),
-            problem: "does not say where to".to_owned(),
+            problem: "names no place to send it to".to_owned(),
         })?;
         Ok(Begun { location, least_chunk_bytes })
     }
@@ -299,8 +299,7 @@ fn outlook(error: &RequestError, failures: u32) -> Outlook {
 pub(crate) fn location(response: &Response, call: &Call) -> Option<Url> {
     let text = response.headers().get(LOCATION)?.to_str().ok()?;
     let url = call.url.join(text).ok()?;
-    let keeps_secret = url.scheme() == "https" || call.url.scheme() == "http";
-    (keeps_secret && matches!(url.scheme(), "http" | "https")).then_some(url)
+    astray(&call.url, &url).is_none().then_some(url)
 }
 
 /// Reads so many bytes, or what is left.

@@ -24,6 +24,8 @@ pub(crate) enum Auth {
 pub(crate) enum Transport {
     Plain,
     Tls,
+    /// TLS, and the client must have a certificate of the same authority.
+    MutualTls,
 }
 
 /// The user that `Auth::Password` and the token server know.
@@ -68,6 +70,15 @@ impl Server {
         certificates
     }
 
+    /// The same, with the server's own certificate for the client too.
+    pub(crate) fn client_certificates(&self) -> PathBuf {
+        let certificates = self.certificates();
+        for (from, to) in [("server.crt", "client.cert"), ("server.key", "client.key")] {
+            std::fs::copy(self.directory.path().join(from), certificates.join(self.host.as_str()).join(to)).unwrap();
+        }
+        certificates
+    }
+
     pub(crate) fn reference(&self, name: &str) -> Reference {
         format!("{}/{name}", self.host).parse().unwrap()
     }
@@ -98,7 +109,12 @@ fn configuration(directory: &Path, port: u16, auth: &Auth, transport: Transport)
         Transport::Plain => String::new(),
         Transport::Tls => {
             make_certificates(directory);
-            format!("  tls:\n    certificate: {}\n    key: {}\n", path("server.crt"), path("server.key"))
+            server_tls(&path)
+        }
+        Transport::MutualTls => {
+            make_certificates(directory);
+            let tls = server_tls(&path);
+            format!("{tls}    clientcas:\n      - {}\n", path("ca.crt"))
         }
     };
     format!(
@@ -106,6 +122,10 @@ fn configuration(directory: &Path, port: u16, auth: &Auth, transport: Transport)
          http:\n  addr: 127.0.0.1:{port}\n  secret: test\n{tls}{auth}",
         path("data")
     )
+}
+
+fn server_tls(path: &dyn Fn(&str) -> String) -> String {
+    format!("  tls:\n    certificate: {}\n    key: {}\n", path("server.crt"), path("server.key"))
 }
 
 /// A private authority and a certificate of it for 127.0.0.1.

@@ -48,6 +48,19 @@ fn tls_is_verified_unless_it_is_not_wanted() {
 }
 
 #[test]
+fn a_client_certificate_is_shown_where_there_is_one() {
+    let Some(server) = Server::start(&Auth::Password, Transport::MutualTls) else { return };
+    let login = |certificates| {
+        let credentials = Credentials::in_file(server.directory.path().join("config.json"));
+        let options = registry::Options { certificates: vec![certificates], ..options() };
+        Registry::new(options, credentials).unwrap().login(&server.host, &password(PASSWORD), &silent)
+    };
+    let error = login(server.certificates()).unwrap_err();
+    assert!(matches!(error, LoginError::Request(RequestError::Tls { .. })), "{error:?}");
+    login(server.client_certificates()).unwrap();
+}
+
+#[test]
 fn a_token_server_is_asked() {
     let Some((tokens, server)) = TokenServer::with_registry() else { return };
     let file = server.directory.path().join("config.json");
