@@ -5,18 +5,27 @@
 //! everything else from the store. It tags nothing and syncs nothing: whoever calls it does that
 //! before saying that all is well.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use store::oci::ImageConfig;
-use store::{DiffId, ImageId, Platform, Reference};
+use store::tree::Timestamp;
+use store::{ActionKey, DiffId, ImageId, Platform, Reference, Store};
 
 use crate::diagnostic::Diagnostic;
-use crate::graph::{Limits, Network};
-use crate::progress::{Cancel, Miss, Outcome, Step};
+use crate::dockerfile;
+use crate::error::BuildError;
+use crate::executor::Executor;
+use crate::executor::sandbox::SandboxExecutor;
+use crate::graph::{Limits, Network, VertexId};
+use crate::plan::{ImageRequest, Images, Plan, Planned, plan};
+use crate::progress::{Cancel, Event, Miss, Notice, Outcome, Progress, Step};
+use crate::solve::{BuildDirectory, Mode, Solution, Solver, Value};
+use crate::source::{ImageSource, ResolvedImage};
 
 /// All that a build depends on beside the machine.
 #[derive(Debug, Clone)]
@@ -37,6 +46,8 @@ pub struct BuildRequest {
     pub platform: Option<Platform>,
     /// `--secret`, by id.
     pub secrets: BTreeMap<String, SecretSource>,
+    /// `--allow`
+    pub entitlements: BTreeSet<Entitlement>,
     /// `--network`
     pub network: Network,
     /// `--add-host`
@@ -90,6 +101,15 @@ pub enum SecretSource {
     Environment(String),
 }
 
+/// What a build may do only if somebody says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Entitlement {
+    /// `RUN --network=host`; kiln gives RUN the host's network anyway.
+    NetworkHost,
+    /// `RUN --security=insecure`
+    SecurityInsecure,
+}
+
 /// What becomes of times.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Timestamps {
@@ -124,6 +144,7 @@ impl BuildRequest {
             labels: BTreeMap::new(),
             platform: None,
             secrets: BTreeMap::new(),
+            entitlements: BTreeSet::new(),
             network: Network::default(),
             hosts: Vec::new(),
             limits: Limits::default(),
@@ -161,8 +182,166 @@ pub struct StepReport {
     pub outcome: Outcome,
     /// Why it was executed, if it was.
     pub miss: Option<Miss>,
+    /// Its key, if it has one and it is known.
+    pub key: Option<ActionKey>,
     /// The layer that it made or found.
     pub layer: Option<DiffId>,
     /// How long it took now.
     pub took: Duration,
+}
+
+/// Builds an image and leaves it in the store, untagged and unsynced.
+pub fn build(
+    request: &BuildRequest,
+    store: &Store,
+    sources: &dyn ImageSource,
+    executor: &dyn Executor,
+    progress: &dyn Progress,
+) -> Result<Built, BuildError> {
+    let directory = BuildDirectory::new(store);
+    let parties = Parties { request, store, sources, executor, progress };
+    let (planned, diagnostics) = parties.plan()?;
+    let solved = parties.solve(&planned, &directory, Mode::Build);
+    let solutions = match solved {
+        Ok(solutions) => solutions,
+        Err(error) => {
+            // The error is worth more than a record of it that could not be written.
+            let _ = directory.finish(store, request, &[], &Err(&error));
+            return Err(error);
+        }
+    };
+    let built = parties.assemble(&planned, &solutions, diagnostics, &directory)?;
+    let hits: Vec<ActionKey> = built.steps.iter().filter(|step| is_hit(step)).filter_map(|step| step.key).collect();
+    store.note_uses(&hits)?;
+    directory.finish(store, request, &built.steps, &Ok(built.image))?;
+    Ok(built)
+}
+
+/// Says what a build would do, without executing anything: per step whether it is known, and if not
+/// why. Base images are brought if they are not there.
+pub fn dry_run(
+    request: &BuildRequest,
+    store: &Store,
+    sources: &dyn ImageSource,
+    progress: &dyn Progress,
+) -> Result<Vec<StepReport>, BuildError> {
+    let parties = Parties { request, store, sources, executor: &SandboxExecutor, progress };
+    let (planned, _) = parties.plan()?;
+    let solutions = parties.solve(&planned, &BuildDirectory::new(store), Mode::DryRun)?;
+    Ok(solutions.iter().map(|solution| solution.report.clone()).collect())
+}
+
+/// Says what there is to do, as a graph that can be printed. Base images are looked up, not brought.
+pub fn plan_only(
+    request: &BuildRequest,
+    store: &Store,
+    sources: &dyn ImageSource,
+    progress: &dyn Progress,
+) -> Result<Planned, BuildError> {
+    Parties { request, store, sources, executor: &SandboxExecutor, progress }.plan().map(|(planned, _)| planned)
+}
+
+/// Who takes part in a build.
+struct Parties<'a> {
+    request: &'a BuildRequest,
+    store: &'a Store,
+    sources: &'a dyn ImageSource,
+    executor: &'a dyn Executor,
+    progress: &'a dyn Progress,
+}
+
+impl Parties<'_> {
+    fn plan(&self) -> Result<(Planned, Vec<Diagnostic>), BuildError> {
+        let parsed = dockerfile::parse(&self.request.dockerfile.bytes);
+        if parsed.has_errors() {
+            return Err(BuildError::Dockerfile(parsed.diagnostics));
+        }
+        let mut images = Images::new();
+        let now = now();
+        let planned = loop {
+            match plan(&parsed.dockerfile, self.request, &images, now)? {
+                Plan::Ready(planned) => break *planned,
+                Plan::Needs(missing) => self.resolve(missing, &mut images)?,
+            }
+        };
+        let mut diagnostics = parsed.diagnostics;
+        diagnostics.extend(planned.diagnostics.iter().cloned());
+        diagnostics.iter().for_each(|found| self.progress.report(Event::Warning(found)));
+        planned.notices.iter().for_each(|notice| self.progress.report(Event::Notice(notice)));
+        self.progress.report(Event::Planned { steps: &planned.graph.steps() });
+        Ok((planned, diagnostics))
+    }
+
+    fn resolve(&self, missing: Vec<ImageRequest>, images: &mut Images) -> Result<(), BuildError> {
+        for request in missing {
+            if self.request.cancel.is_cancelled() {
+                return Err(BuildError::Cancelled);
+            }
+            let span = Some(request.span);
+            self.progress.report(Event::Resolving { reference: &request.reference.familiar() });
+            let platform = request.platform.parse().unwrap_or_else(|_| Platform::host());
+            let image = self
+                .sources
+                .resolve(&request.reference, &platform)
+                .map_err(|source| BuildError::Image { span, source })?;
+            self.check_platform(&image, &platform);
+            images.insert(request, image);
+        }
+        Ok(())
+    }
+
+    /// An image of another platform is built on all the same, with a warning (features A067).
+    fn check_platform(&self, image: &ResolvedImage, wanted: &Platform) {
+        let found = image.config.platform();
+        if wanted.distance_to(&found).is_none() {
+            let reference = image.reference.familiar();
+            let (found, wanted) = (found.to_string(), wanted.to_string());
+            self.progress.report(Event::Notice(&Notice::OtherPlatform { reference, found, wanted }));
+        }
+    }
+
+    fn solve(
+        &self,
+        planned: &Planned,
+        directory: &BuildDirectory,
+        mode: Mode,
+    ) -> Result<Vec<Arc<Solution>>, BuildError> {
+        let Self { request, store, sources, executor, progress } = *self;
+        let stop = request.cancel.branch();
+        let (graph, clock) = (&planned.graph, planned.clock);
+        Solver { request, store, sources, executor, progress, graph, clock, directory, mode, stop }.solve()
+    }
+
+    fn assemble(
+        &self,
+        planned: &Planned,
+        solutions: &[Arc<Solution>],
+        diagnostics: Vec<Diagnostic>,
+        directory: &BuildDirectory,
+    ) -> Result<Built, BuildError> {
+        let made = |vertex: VertexId| solutions[vertex.0 as usize].made.expect("steps in the history make layers");
+        let Value::Rootfs(rootfs) = &solutions[planned.root.0 as usize].value else {
+            unreachable!("the result of a build is a root filesystem");
+        };
+        let mut config = planned.image.finish(&self.request.labels, &made, planned.clock);
+        config.rootfs.diff_ids = rootfs.layers().to_vec();
+        let image = self.store.put_image(&config.to_bytes()).map_err(BuildError::Result)?;
+        Ok(Built {
+            image,
+            layers: config.rootfs.diff_ids.clone(),
+            config,
+            steps: solutions.iter().map(|solution| solution.report.clone()).collect(),
+            diagnostics,
+            record: directory.path().to_owned(),
+        })
+    }
+}
+
+fn is_hit(report: &StepReport) -> bool {
+    matches!(report.outcome, Outcome::Hit { .. } | Outcome::Shared)
+}
+
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_secs(since.as_secs().cast_signed())
 }

@@ -1,16 +1,37 @@
 //! The user's directories: read once, without what an ignore file excludes.
+//!
+//! A context's files belong to root and have the build's time, whoever owns them here and whenever
+//! they were checked out. Links are never followed out of it, and files are opened by descriptor.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use store::StoreError;
+use store::fs::{Dir, Kind};
+use store::scan::{Attributes, Ownership, ScanError, ScanOptions, Times, Verdict, scan};
+use store::{Contents, RelPath, StatCache, Store, StoreError, Tree};
+
+use crate::build::{ContextDirectory, DockerfileText};
+use crate::graph::Clock;
+use crate::ignore::{IgnoreError, IgnoreFile};
+
+/// The name of the ignore file in a context.
+const IGNORE_FILE: &str = ".dockerignore";
+
+/// How large a Dockerfile or an ignore file may be.
+const TEXT_LIMIT_BYTES: u64 = 16 << 20;
 
 /// Why a directory of the user cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ContextError {
-    /// The directory is not there, or not readable.
+    /// The build has no context, but a step reads it.
+    #[error("the build has no context")]
+    None,
+    /// The directory or a file of it is not there, or not readable.
     #[error("cannot read {}", path.display())]
-    Directory {
-        /// The directory.
+    Read {
+        /// The directory or file.
         path: PathBuf,
         /// Why.
         #[source]
@@ -23,17 +44,131 @@ pub enum ContextError {
         path: PathBuf,
         /// Why.
         #[source]
-        source: store::scan::ScanError,
+        source: ScanError,
     },
     /// The ignore file is malformed.
-    #[error("{file}: {message}")]
+    #[error("{file}: {source}")]
     IgnoreFile {
         /// The file.
         file: String,
         /// What is wrong.
-        message: String,
+        #[source]
+        source: IgnoreError,
     },
     /// What is remembered of earlier scans cannot be read or written.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// A directory of the user as a tree.
+#[derive(Debug)]
+pub struct ContextTree {
+    /// What is in it.
+    pub tree: Arc<Tree>,
+    /// Where the bytes are.
+    pub contents: Contents,
+    /// What was left out, and the file that says so.
+    pub ignored: Option<(String, IgnoreFile)>,
+}
+
+/// Reads a directory of the user.
+pub fn read(store: &Store, directory: &ContextDirectory, clock: Clock) -> Result<ContextTree, ContextError> {
+    let path = &directory.path;
+    let root = Dir::open(path).map_err(|errno| read_error(path)(errno.into()))?;
+    let ignored = ignore_file(&root, directory)?;
+    let rules = ignored.as_ref().map(|(_, rules)| rules).filter(|rules| !rules.is_empty());
+    let filter = |path: &RelPath, kind: Kind| rules.map_or(Verdict::Keep, |rules| verdict(rules, path, kind));
+    let options =
+        ScanOptions { filter: &filter, times: times(clock), ownership: Ownership::Root, attributes: Attributes::Drop };
+    let mut cache = StatCache::open(store, path)?;
+    let scan =
+        scan(&root, &options, Some(&mut cache)).map_err(|source| ContextError::Scan { path: path.clone(), source })?;
+    if scan.files_read > 0 {
+        cache.save(store)?;
+    }
+    Ok(ContextTree { tree: Arc::new(scan.tree), contents: scan.contents, ignored })
+}
+
+/// Finds the Dockerfile of a context, and the ignore file that belongs to it.
+///
+/// Without a name it is `Dockerfile`, `Containerfile` or `dockerfile` in the context, where no link
+/// leads out; with one it is a path of the user's. The ignore file is `<Dockerfile>.dockerignore`
+/// beside it, if that exists (features A003, A170).
+pub fn locate(context: &Path, file: Option<&Path>) -> Result<(DockerfileText, Option<DockerfileText>), ContextError> {
+    if let Some(file) = file {
+        let dockerfile = read_path(file)?.ok_or_else(|| not_found(file))?;
+        let mut beside = file.as_os_str().to_owned();
+        beside.push(".dockerignore");
+        return Ok((dockerfile, read_path(Path::new(&beside))?));
+    }
+    let root = Dir::open(context).map_err(|errno| read_error(context)(errno.into()))?;
+    for name in ["Dockerfile", "Containerfile", "dockerfile"] {
+        if let Some(dockerfile) = read_inside(&root, context, name)? {
+            return Ok((dockerfile, read_inside(&root, context, &format!("{name}.dockerignore"))?));
+        }
+    }
+    Err(not_found(&context.join("Dockerfile")))
+}
+
+fn ignore_file(root: &Dir, directory: &ContextDirectory) -> Result<Option<(String, IgnoreFile)>, ContextError> {
+    let text = match &directory.ignore_file {
+        Some(text) => Some(text.clone()),
+        None => read_inside(root, &directory.path, IGNORE_FILE)?,
+    };
+    let parse = |text: DockerfileText| match IgnoreFile::parse(&text.bytes) {
+        Ok(rules) => Ok((text.name, rules)),
+        Err(source) => Err(ContextError::IgnoreFile { file: text.name, source }),
+    };
+    text.map(parse).transpose()
+}
+
+fn verdict(rules: &IgnoreFile, path: &RelPath, kind: Kind) -> Verdict {
+    match (rules.matches(path), kind) {
+        (false, _) => Verdict::Keep,
+        (true, Kind::Directory) if rules.may_keep_below(path) => Verdict::Descend,
+        (true, _) => Verdict::Skip,
+    }
+}
+
+fn times(clock: Clock) -> Times {
+    match clock {
+        Clock::Epoch(epoch) | Clock::Preserve { epoch: Some(epoch), .. } => Times::Exactly(epoch),
+        Clock::Preserve { epoch: None, .. } => Times::Preserve,
+    }
+}
+
+fn read_path(path: &Path) -> Result<Option<DockerfileText>, ContextError> {
+    match File::open(path) {
+        Ok(file) => read_file(file, path.display().to_string(), path).map(Some),
+        Err(error) if is_absent(&error) => Ok(None),
+        Err(error) => Err(read_error(path)(error)),
+    }
+}
+
+fn read_inside(root: &Dir, context: &Path, name: &str) -> Result<Option<DockerfileText>, ContextError> {
+    let path = RelPath::clean(name.as_bytes()).unwrap_or_default();
+    match root.resolve_file(&path).map_err(std::io::Error::from) {
+        Ok(file) => read_file(file, name.to_owned(), &context.join(name)).map(Some),
+        Err(error) if is_absent(&error) => Ok(None),
+        Err(error) => Err(read_error(&context.join(name))(error)),
+    }
+}
+
+fn read_file(file: File, name: String, path: &Path) -> Result<DockerfileText, ContextError> {
+    let mut bytes = Vec::new();
+    file.take(TEXT_LIMIT_BYTES).read_to_end(&mut bytes).map_err(read_error(path))?;
+    Ok(DockerfileText { name, bytes })
+}
+
+fn is_absent(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory)
+}
+
+fn read_error(path: &Path) -> impl FnOnce(std::io::Error) -> ContextError {
+    let path = path.to_owned();
+    move |source| ContextError::Read { path, source }
+}
+
+fn not_found(path: &Path) -> ContextError {
+    read_error(path)(std::io::ErrorKind::NotFound.into())
 }

@@ -10,6 +10,7 @@ use store::StoreError;
 
 use crate::context::ContextError;
 use crate::copy::CopyError;
+use crate::copy::links::LinkLoop;
 use crate::copy::owner::OwnerError;
 use crate::diagnostic::{Diagnostic, Span};
 use crate::executor::{ExecuteError, Exit};
@@ -60,6 +61,9 @@ pub enum BuildError {
         #[source]
         source: StepError,
     },
+    /// The finished image cannot be kept.
+    #[error(transparent)]
+    Result(store::image::ImageError),
     /// The store cannot be read or written.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -76,7 +80,7 @@ impl BuildError {
             Self::Plan(diagnostic) => Some(diagnostic.span),
             Self::Image { span, .. } => *span,
             Self::Failed { step, .. } | Self::Step { step, .. } => step.span,
-            Self::Request(_) | Self::Store(_) | Self::Cancelled => None,
+            Self::Request(_) | Self::Result(_) | Self::Store(_) | Self::Cancelled => None,
         }
     }
 }
@@ -112,6 +116,33 @@ pub enum StepError {
     /// The user's directory cannot be read.
     #[error(transparent)]
     Context(#[from] ContextError),
+    /// The layers' trees cannot be put together.
+    #[error(transparent)]
+    Tree(#[from] store::layer::RootTreeError),
+    /// A file's bytes cannot be had.
+    #[error(transparent)]
+    Content(#[from] store::content::ContentError),
+    /// The step's layer cannot be written.
+    #[error("cannot write the layer")]
+    WriteLayer(#[from] store::layer::WriteLayerError),
+    /// An archive cannot be unpacked.
+    #[error("cannot unpack the archive")]
+    Unpack(#[from] store::layer::ImportError),
+    /// An archive cannot be read.
+    #[error("cannot read the archive")]
+    Archive(#[source] std::io::Error),
+    /// The root filesystem cannot be laid out.
+    #[error(transparent)]
+    Snapshot(#[from] store::SnapshotError),
+    /// What the command left cannot be taken as a layer.
+    #[error(transparent)]
+    Capture(#[from] store::capture::CaptureError),
+    /// A tree cannot be written out for a mount.
+    #[error("cannot write out what is mounted")]
+    Mount(#[from] crate::solve::WriteTreeError),
+    /// A result of an earlier build cannot be read.
+    #[error(transparent)]
+    Image(Box<store::image::ImageError>),
     /// The store cannot be read or written.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -144,13 +175,8 @@ pub enum StepError {
         ignore_file: String,
     },
     /// The source of a mount is not there.
-    #[error("mount source {path} is not in {from}")]
-    MountSource {
-        /// The path.
-        path: String,
-        /// The stage, image or context.
-        from: String,
-    },
+    #[error("{0}: not found, and so it cannot be mounted")]
+    MountSource(store::RelPath),
     /// The step's log or another file of the build cannot be written.
     #[error("cannot write {}", path.display())]
     Log {
@@ -160,6 +186,12 @@ pub enum StepError {
         #[source]
         source: std::io::Error,
     },
+}
+
+impl From<LinkLoop> for StepError {
+    fn from(error: LinkLoop) -> Self {
+        Self::Copy(error.into())
+    }
 }
 
 fn first_error(diagnostics: &[Diagnostic]) -> &str {

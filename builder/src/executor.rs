@@ -9,7 +9,7 @@ pub mod sandbox;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use store::{Platform, RelPath};
+use store::{Platform, RelPath, SnapshotRoot};
 
 use crate::graph::{Access, Limits, Network, Security};
 use crate::progress::{Cancel, Stream};
@@ -17,7 +17,7 @@ use crate::progress::{Cancel, Stream};
 /// Executes commands.
 pub trait Executor: Sync {
     /// Executes a command to its end, or kills it when it is cancelled.
-    fn execute(&self, execution: &Execution<'_>, output: &Output<'_>, cancel: &Cancel) -> Result<Exit, ExecuteError>;
+    fn execute(&self, execution: &Execution<'_>, output: &Output<'_>, cancel: &Cancel) -> Result<Ended, ExecuteError>;
 }
 
 /// Takes what a command writes, as it comes, from several threads.
@@ -27,7 +27,7 @@ pub type Output<'a> = dyn Fn(Stream, &[u8]) + Sync + 'a;
 #[derive(Debug)]
 pub struct Execution<'a> {
     /// What it sees as `/`.
-    pub root: &'a Root,
+    pub root: &'a SnapshotRoot,
     /// The program and its arguments.
     pub argv: &'a [String],
     /// The whole environment. `HOME` comes from the image's passwd, if it is missing.
@@ -50,24 +50,6 @@ pub struct Execution<'a> {
     pub limits: &'a Limits,
     /// What it is built for; an executor refuses what it cannot run.
     pub platform: &'a Platform,
-}
-
-/// A root filesystem on disk.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Root {
-    /// Directories that overlayfs stacks.
-    Overlay {
-        /// The read-only directories, topmost first.
-        lowers: Vec<PathBuf>,
-        /// A data-only layer below them all.
-        data: Option<PathBuf>,
-        /// Where changes go.
-        upper: PathBuf,
-        /// Overlayfs's own directory.
-        work: PathBuf,
-    },
-    /// A directory that is written to.
-    Directory(PathBuf),
 }
 
 /// Something mounted for a command.
@@ -102,6 +84,15 @@ pub enum MountSource {
         /// Group.
         gid: u32,
     },
+}
+
+/// How an execution ended, and what it left that is not the command's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    /// How the command ended.
+    pub exit: Exit,
+    /// Mount points that were made in the root filesystem and are still there.
+    pub stubs: Vec<RelPath>,
 }
 
 /// How a command ended.

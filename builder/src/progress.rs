@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use store::action::Difference;
+
 use crate::diagnostic::{Diagnostic, Span};
 
 /// Whoever is told of events. Called from several threads; it must not block for long.
@@ -168,17 +170,6 @@ pub enum Miss {
     Changed(Vec<Difference>),
     /// It was run with the same inputs, but the result is no longer in the store.
     Collected,
-}
-
-/// One input that differs from the last run of a step.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Difference {
-    /// The input, as the table in the keys' documentation names it.
-    pub input: String,
-    /// What it was; `None` if it was not there.
-    pub before: Option<String>,
-    /// What it is; `None` if it is not there any more.
-    pub after: Option<String>,
 }
 
 /// What a step waits for.

@@ -17,7 +17,6 @@ pub mod merge;
 pub mod mode;
 pub mod owner;
 pub mod select;
-pub mod wildcard;
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -32,7 +31,6 @@ pub use select::Picked;
 use links::LinkLoop;
 use merge::{Arrival, Merge, NewDirectory, Seen};
 use mode::FileKind;
-use wildcard::PatternError;
 
 /// Why a COPY or ADD cannot be done.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -40,9 +38,9 @@ pub enum CopyError {
     /// A source without wildcards names nothing.
     #[error("{0:?}: not found")]
     NotFound(String),
-    /// A source is a malformed pattern.
-    #[error(transparent)]
-    Pattern(#[from] PatternError),
+    /// A source or an exclusion is a malformed pattern.
+    #[error("{0}")]
+    BadPattern(String),
     /// Links lead in a circle.
     #[error(transparent)]
     Links(#[from] LinkLoop),

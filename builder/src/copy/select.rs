@@ -11,7 +11,7 @@ use store::{Name, RelPath, Tree, TreeId};
 
 use super::CopyError;
 use super::links::{Found, Last, follow};
-use super::wildcard::{has_wildcard, matches, unescape};
+use crate::pattern::Glob;
 
 /// Decides about the paths below a source; `--exclude` and `--parents` do.
 pub trait Filter {
@@ -73,7 +73,7 @@ impl Picked {
 pub fn select(tree: &Tree, source: &str, filter: Option<&dyn Filter>) -> Result<Vec<Picked>, CopyError> {
     let pattern = RelPath::clean(source.as_bytes()).map_err(|_| CopyError::not_found(source))?;
     let components: Vec<&[u8]> = pattern.components().collect();
-    let plain = components.iter().take_while(|component| !has_wildcard(component)).count();
+    let plain = components.iter().take_while(|component| !Glob::has_wildcards(component)).count();
     let prefix = plain_path(&components[..plain])?;
     if plain == components.len() {
         let picked = pick(tree, &prefix, source, filter)?;
@@ -112,6 +112,16 @@ pub fn entry_at(tree: &Tree, path: &RelPath) -> Option<(Metadata, Node)> {
     tree.get(path).map(|entry| (entry.metadata.clone(), entry.node.clone()))
 }
 
+/// A component without wildcards as the name it stands for: backslashes taken away.
+fn unescape(component: &[u8]) -> Vec<u8> {
+    let mut name = Vec::with_capacity(component.len());
+    let mut bytes = component.iter();
+    while let Some(byte) = bytes.next() {
+        name.push(if *byte == b'\\' { *bytes.next().unwrap_or(byte) } else { *byte });
+    }
+    name
+}
+
 fn directory_at(tree: &Tree, path: &RelPath) -> Option<Arc<Directory>> {
     match entry_at(tree, path)?.1 {
         Node::Directory(directory) => Some(directory),
@@ -142,8 +152,9 @@ fn pick(tree: &Tree, path: &RelPath, source: &str, filter: Option<&dyn Filter>) 
 /// Matches the rest of a pattern; links on the way are not followed, as in a walk.
 fn walk(directory: &Directory, at: &RelPath, pattern: &[&[u8]], found: &mut Vec<RelPath>) -> Result<(), CopyError> {
     let Some((component, rest)) = pattern.split_first() else { return Ok(()) };
+    let glob = Glob::parse(component).map_err(|error| CopyError::BadPattern(error.to_string()))?;
     for (name, entry) in directory.entries() {
-        if !matches(component, name)? {
+        if !glob.matches(name) {
             continue;
         }
         match (&entry.node, rest.is_empty()) {

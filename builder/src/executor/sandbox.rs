@@ -1,1 +1,171 @@
 //! Commands in kiln's own sandbox.
+//!
+//! The translation of an [`Execution`] into a [`Spec`] is a pure function. Running it is three
+//! threads' work: two copy what the command writes as it comes, this one waits for its end and looks
+//! whether the build was cancelled meanwhile.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, PipeReader, Read};
+use std::path::PathBuf;
+
+use run::sandbox::{self, AbstractSockets, Durability, Etc, PidsLimit, Process, Rlimit, Rootfs, Source, Spec, Stdio};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use store::{Platform, RelPath, SnapshotRoot};
+
+use super::{Ended, ExecuteError, Execution, ExecutionMount, Executor, Exit, MountSource, Output};
+use crate::graph::{Access, Network, Security};
+use crate::progress::{Cancel, Stream};
+
+/// How long a cancelled build waits at most before it kills a command.
+const LOOK_AGAIN: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
+
+/// How much of a command's output is handed on at once.
+const CHUNK_BYTES: usize = 32 << 10;
+
+/// The executor that every real build has.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SandboxExecutor;
+
+impl Executor for SandboxExecutor {
+    fn execute(&self, execution: &Execution<'_>, output: &Output<'_>, cancel: &Cancel) -> Result<Ended, ExecuteError> {
+        check_platform(execution.platform)?;
+        let spec = spec(execution);
+        let null = File::open("/dev/null").map_err(ExecuteError::Follow)?;
+        let (stdout, stdout_writer) = io::pipe().map_err(ExecuteError::Follow)?;
+        let (stderr, stderr_writer) = io::pipe().map_err(ExecuteError::Follow)?;
+        let stdio = Stdio::new(null, stdout_writer, stderr_writer);
+        let process = sandbox::start(&spec, stdio).map_err(|error| ExecuteError::Start(Box::new(error)))?;
+        std::thread::scope(|scope| {
+            let copies = [(stdout, Stream::Stdout), (stderr, Stream::Stderr)]
+                .map(|(pipe, stream)| scope.spawn(move || copy(pipe, stream, output)));
+            let ended = wait(&process, cancel);
+            for copy in copies {
+                copy.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)).map_err(ExecuteError::Follow)?;
+            }
+            ended
+        })
+    }
+}
+
+/// What the sandbox is told.
+fn spec(execution: &Execution<'_>) -> Spec {
+    let argv = execution.argv.iter().map(OsString::from).collect();
+    let mut spec = Spec::new(rootfs(execution.root), argv);
+    spec.command.env = execution.env.iter().map(|(name, value)| (name.into(), value.into())).collect();
+    spec.command.user = execution.user.to_owned();
+    spec.command.cwd = absolute(execution.cwd);
+    spec.hostname = execution.hostname.to_owned();
+    if let Etc::Generated { hosts, .. } = &mut spec.etc {
+        *hosts = execution.hosts.to_vec();
+    }
+    spec.mounts = execution.mounts.iter().map(mount).collect();
+    spec.network = match execution.network {
+        Network::Default => sandbox::Network::Host { abstract_sockets: AbstractSockets::Shut },
+        Network::Host => sandbox::Network::Host { abstract_sockets: AbstractSockets::Reachable },
+        Network::None => sandbox::Network::None,
+    };
+    let limits = execution.limits;
+    spec.shm_bytes = limits.shm_bytes.unwrap_or(spec.shm_bytes);
+    spec.limits.memory_bytes = limits.memory_bytes;
+    spec.limits.milli_cpus = limits.milli_cpus;
+    spec.limits.pids = PidsLimit::Default;
+    let rlimit =
+        |(name, soft, hard): &(String, u64, u64)| Rlimit { name: name.clone(), soft: Some(*soft), hard: Some(*hard) };
+    spec.rlimits = limits.ulimits.iter().map(rlimit).collect();
+    match execution.security {
+        Security::Sandbox => spec,
+        Security::Insecure => spec.privileged(),
+    }
+}
+
+fn rootfs(root: &SnapshotRoot) -> Rootfs {
+    match root {
+        SnapshotRoot::Overlay { lowers, data, upper, work } => Rootfs::Overlay {
+            lowers: lowers.clone(),
+            data: data.clone(),
+            upper: upper.clone(),
+            work: work.clone(),
+            durability: Durability::Volatile,
+        },
+        SnapshotRoot::Copy { path } => Rootfs::Directory { path: path.clone() },
+    }
+}
+
+fn mount(mount: &ExecutionMount) -> sandbox::Mount {
+    let source = match &mount.source {
+        MountSource::Path(path) => Source::Path { path: path.clone() },
+        MountSource::Tmpfs { size_bytes } => Source::Tmpfs { size_bytes: *size_bytes, mode: 0o1777 },
+        MountSource::Bytes { bytes, mode, uid, gid } => {
+            Source::File { bytes: bytes.clone(), mode: (*mode).into(), uid: *uid, gid: *gid }
+        }
+    };
+    let access = match mount.access {
+        Access::ReadOnly => sandbox::Access::ReadOnly,
+        Access::ReadWrite => sandbox::Access::ReadWrite,
+    };
+    sandbox::Mount { target: absolute(&mount.target), source, access }
+}
+
+fn absolute(path: &RelPath) -> PathBuf {
+    let mut absolute = PathBuf::from("/");
+    absolute.push(path.as_os_str());
+    absolute
+}
+
+/// Programs of the machine's own architecture run, and 32-bit ones on its 64-bit sibling.
+fn check_platform(platform: &Platform) -> Result<(), ExecuteError> {
+    let host = Platform::host();
+    let runs = platform.os == host.os
+        && (platform.architecture == host.architecture
+            || matches!((host.architecture.as_str(), platform.architecture.as_str()), ("amd64", "386")));
+    if runs {
+        return Ok(());
+    }
+    Err(ExecuteError::Platform { platform: platform.to_string(), host: host.to_string() })
+}
+
+fn copy(mut pipe: PipeReader, stream: Stream, output: &Output<'_>) -> io::Result<()> {
+    let mut buffer = vec![0; CHUNK_BYTES];
+    loop {
+        match pipe.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(count) => output(stream, &buffer[..count]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Waits for the end; a cancelled build does not wait for the command's consent (features F023).
+fn wait(process: &Process, cancel: &Cancel) -> Result<Ended, ExecuteError> {
+    let follow = |errno: rustix::io::Errno| ExecuteError::Follow(errno.into());
+    let start = |error| ExecuteError::Start(Box::new(error));
+    let mut cancelled = false;
+    loop {
+        let pidfd = process.pidfd();
+        let mut watched = [PollFd::new(&pidfd, PollFlags::IN)];
+        match poll(&mut watched, Some(&LOOK_AGAIN)) {
+            Ok(0) | Err(rustix::io::Errno::INTR) => {}
+            Ok(_) => break,
+            Err(errno) => return Err(follow(errno)),
+        }
+        if cancel.is_cancelled() && !cancelled {
+            process.kill().map_err(start)?;
+            cancelled = true;
+        }
+    }
+    let outcome = process.wait().map_err(start)?;
+    let exit = match outcome.exit {
+        _ if cancelled => Exit::Cancelled,
+        sandbox::Exit::Code(0) => Exit::Code(0),
+        _ if outcome.oom_killed => Exit::OutOfMemory,
+        sandbox::Exit::Code(code) => Exit::Code(code),
+        sandbox::Exit::Signal(signal) => Exit::Signal(signal),
+    };
+    Ok(Ended { exit, stubs: outcome.stubs.iter().filter_map(|stub| relative(&stub.path)).collect() })
+}
+
+fn relative(path: &std::path::Path) -> Option<RelPath> {
+    RelPath::clean(path.as_os_str().as_encoded_bytes()).ok()
+}

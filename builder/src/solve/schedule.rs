@@ -16,7 +16,7 @@ use crate::progress::Cancel;
 
 /// Why a schedule did not come to its end.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Stopped<E> {
+pub(super) enum Stopped<E> {
     /// A vertex failed: the first one that did.
     Failed(E),
     /// Somebody asked for it.
@@ -27,7 +27,12 @@ pub enum Stopped<E> {
 /// what each came to, in the order of the vertices.
 ///
 /// `stop` is what running vertices look at: it is set after the first error.
-pub fn run<T, E, W>(inputs: &[Vec<VertexId>], jobs: NonZeroUsize, stop: &Cancel, work: W) -> Result<Vec<T>, Stopped<E>>
+pub(super) fn run<T, E, W>(
+    inputs: &[Vec<VertexId>],
+    jobs: NonZeroUsize,
+    stop: &Cancel,
+    work: W,
+) -> Result<Vec<T>, Stopped<E>>
 where
     T: Clone + Send,
     E: Send,
@@ -46,7 +51,7 @@ where
 
 /// Gives a vertex what its inputs came to.
 #[derive(Debug)]
-pub struct Done<'a, T, E>(&'a Mutex<State<T, E>>);
+pub(super) struct Done<'a, T, E>(&'a Mutex<State<T, E>>);
 
 impl<T: Clone, E> Done<'_, T, E> {
     /// What an input came to.
@@ -54,7 +59,7 @@ impl<T: Clone, E> Done<'_, T, E> {
     /// # Panics
     ///
     /// For a vertex that is no input of the one that asks.
-    pub fn get(&self, id: VertexId) -> T {
+    pub(super) fn get(&self, id: VertexId) -> T {
         lock(self.0).results[id.0 as usize].clone().expect("inputs are done before what needs them")
     }
 }

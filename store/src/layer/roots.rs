@@ -62,6 +62,15 @@ impl Store {
         Ok(String::from_utf8_lossy(&lines).lines().filter_map(line).collect())
     }
 
+    /// Remembers the id of the tree that layers make, for one who made it without
+    /// [`root_tree`](Self::root_tree).
+    pub fn remember_root_tree(&self, layers: &[DiffId], tree: TreeId) -> Result<(), StoreError> {
+        match (ChainId::of(layers), layers.last()) {
+            (Some(chain), Some(top)) => self.remember_root(*top, chain, tree),
+            _ => Ok(()),
+        }
+    }
+
     fn remember_root(&self, top: DiffId, chain: ChainId, tree: TreeId) -> Result<(), StoreError> {
         let mut roots = self.known_roots(top)?;
         if roots.contains(&(chain, tree)) {

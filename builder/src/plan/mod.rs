@@ -1,0 +1,127 @@
+//! From a Dockerfile to a graph.
+//!
+//! ```text
+//!   request + Dockerfile --reach--> stages and images that the target needs
+//!                        --stage--> per stage: variables, config, history, vertices
+//! ```
+//!
+//! Planning does no IO. Where it needs the config of an image that it does not know, it says so
+//! ([`Plan::Needs`]) and is asked again: the configs of bases hold variables and triggers that
+//! decide what the stages do.
+
+mod command;
+mod files;
+mod metadata;
+mod reach;
+pub mod scope;
+mod stage;
+
+use std::collections::BTreeMap;
+
+use store::Reference;
+use store::tree::Timestamp;
+
+use crate::build::BuildRequest;
+use crate::diagnostic::{Diagnostic, Span};
+use crate::dockerfile::Dockerfile;
+use crate::error::BuildError;
+use crate::graph::{Clock, Graph, VertexId};
+use crate::image::StageImage;
+use crate::progress::Notice;
+use crate::source::ResolvedImage;
+
+/// Planning fails with the errors of a build.
+pub(crate) type PlanError = BuildError;
+
+/// An image that a plan needs. Where the file names it is no part of what it is.
+#[derive(Debug, Clone)]
+pub struct ImageRequest {
+    /// Its name.
+    pub reference: Reference,
+    /// The platform it must be for, as text.
+    pub platform: String,
+    /// Where the Dockerfile names it.
+    pub span: Span,
+}
+
+/// The images that are known so far.
+pub type Images = BTreeMap<ImageRequest, ResolvedImage>;
+
+/// What planning comes to.
+#[derive(Debug)]
+pub enum Plan {
+    /// All is known.
+    Ready(Box<Planned>),
+    /// These images must be resolved first.
+    Needs(Vec<ImageRequest>),
+}
+
+/// A build that only needs to be done.
+#[derive(Debug)]
+pub struct Planned {
+    /// What is to be done.
+    pub graph: Graph,
+    /// The root filesystem of the result.
+    pub root: VertexId,
+    /// The config of the result.
+    pub image: StageImage,
+    /// What the build takes for the time.
+    pub clock: Clock,
+    /// What there is to say about the Dockerfile.
+    pub diagnostics: Vec<Diagnostic>,
+    /// What there is to say about the request.
+    pub notices: Vec<Notice>,
+}
+
+/// Plans a build.
+pub fn plan(
+    dockerfile: &Dockerfile,
+    request: &BuildRequest,
+    images: &Images,
+    now: Timestamp,
+) -> Result<Plan, BuildError> {
+    let globals = scope::globals(dockerfile, request)?;
+    let clock = scope::clock(request, &globals, now)?;
+    let stages = reach::Stages::new(dockerfile, request, &globals)?;
+    let target = stages.target()?;
+    let reached = stages.reachable(target, images)?;
+    if !reached.missing.is_empty() {
+        return Ok(Plan::Needs(reached.missing));
+    }
+    let mut planner = stage::Planner::new(&stages, &globals, images, clock);
+    for stage in &reached.stages {
+        planner.plan_stage(*stage)?;
+    }
+    Ok(Plan::Ready(Box::new(planner.finish(target))))
+}
+
+/// An error at a place in the Dockerfile.
+pub(crate) fn error_at(span: Span, message: impl Into<String>) -> BuildError {
+    BuildError::Plan(Box::new(Diagnostic::error(span, message)))
+}
+
+impl ImageRequest {
+    fn identity(&self) -> (&Reference, &str) {
+        (&self.reference, &self.platform)
+    }
+}
+
+impl PartialEq for ImageRequest {
+    fn eq(&self, other: &Self) -> bool {
+        self.identity() == other.identity()
+    }
+}
+
+impl Eq for ImageRequest {}
+
+impl PartialOrd for ImageRequest {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for ImageRequest {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.identity().cmp(&other.identity())
+    }
+}

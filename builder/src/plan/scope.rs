@@ -1,0 +1,139 @@
+//! Variables: which are in scope, what they are, and what a word becomes with them.
+
+use std::collections::BTreeMap;
+
+use store::Platform;
+use store::tree::Timestamp;
+
+use super::{PlanError, error_at};
+use crate::build::{BuildRequest, Timestamps};
+use crate::diagnostic::Span;
+use crate::dockerfile::{Dockerfile, Escape, Word};
+use crate::error::RequestError;
+use crate::expand::{Expanded, Lookup, expand};
+use crate::graph::Clock;
+
+/// The build's clock when nobody sets one: 1980-01-01, since ZIP archives hold no earlier time.
+pub const DEFAULT_EPOCH: Timestamp = Timestamp::from_secs(315_532_800);
+
+/// Arguments that exist without being declared, and are in no key (features A077).
+const PROXIES: [&str; 5] = ["HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY"];
+
+/// Variables in the order in which they were last set, as a command sees them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Variables(Vec<(String, String)>);
+
+impl Variables {
+    /// Sets a variable; it stands last from now on, as in the field.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.0.retain(|(other, _)| other != name);
+        self.0.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// The value of a variable.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str())
+    }
+
+    /// All of them.
+    pub fn pairs(&self) -> &[(String, String)] {
+        &self.0
+    }
+}
+
+impl Lookup for Variables {
+    fn lookup(&self, name: &str) -> Option<String> {
+        self.get(name).map(str::to_owned)
+    }
+}
+
+/// What a word becomes.
+pub(super) fn expanded(word: &Word, variables: &dyn Lookup, escape: Escape) -> Result<Expanded, PlanError> {
+    expand(&word.text, variables, escape).map_err(|error| error_at(word.span, error.to_string()))
+}
+
+/// The variables of FROM lines: what is predefined, and the ARGs before the first FROM.
+pub(super) fn globals(dockerfile: &Dockerfile, request: &BuildRequest) -> Result<Variables, PlanError> {
+    let mut globals = predefined(request);
+    let escape = dockerfile.directives.escape;
+    for statement in &dockerfile.global_args {
+        for variable in &statement.value.variables {
+            let name = &variable.key.text;
+            let value = match (request.build_args.get(name), &variable.default) {
+                (Some(given), _) => Some(given.clone()),
+                (None, Some(default)) => Some(expanded(default, &globals, escape)?.text),
+                (None, None) => None,
+            };
+            if let Some(value) = value {
+                globals.set(name, &value);
+            }
+        }
+    }
+    Ok(globals)
+}
+
+/// The platform and stage arguments (features A078); a build argument of the same name wins.
+fn predefined(request: &BuildRequest) -> Variables {
+    let host = Platform::host();
+    let target = request.platform.clone().unwrap_or_else(Platform::host);
+    let stage = request.target.clone().unwrap_or_else(|| "default".to_owned());
+    let mut variables = Variables::default();
+    for (prefix, platform) in [("BUILD", &host), ("TARGET", &target)] {
+        let Platform { os, architecture, variant, os_version, .. } = platform;
+        variables.set(&format!("{prefix}PLATFORM"), &platform.to_string());
+        for (name, value) in [("OS", os), ("OSVERSION", os_version), ("ARCH", architecture), ("VARIANT", variant)] {
+            variables.set(&format!("{prefix}{name}"), value);
+        }
+    }
+    variables.set("TARGETSTAGE", &stage);
+    let names: Vec<String> = variables.pairs().iter().map(|(name, _)| name.clone()).collect();
+    for name in names {
+        if let Some(given) = request.build_args.get(&name) {
+            variables.set(&name, given);
+        }
+    }
+    variables
+}
+
+/// Proxy variables for every RUN, both in upper and in lower case.
+pub(super) fn proxies(request: &BuildRequest) -> Vec<(String, String)> {
+    let given: BTreeMap<String, &String> =
+        request.build_args.iter().map(|(name, value)| (name.to_ascii_uppercase(), value)).collect();
+    let both = |name: &&str| {
+        let value = (*given.get(*name)?).clone();
+        Some([((*name).to_owned(), value.clone()), (name.to_ascii_lowercase(), value)])
+    };
+    PROXIES.iter().filter_map(both).flatten().collect()
+}
+
+/// Whether an argument needs no ARG to be of use.
+pub(super) fn is_predefined(name: &str) -> bool {
+    let is_platform = ["BUILD", "TARGET"].iter().any(|prefix| {
+        name.strip_prefix(prefix)
+            .is_some_and(|rest| matches!(rest, "PLATFORM" | "OS" | "OSVERSION" | "ARCH" | "VARIANT" | "STAGE"))
+    });
+    is_platform
+        || name.starts_with("BUILDKIT_")
+        || name == "SOURCE_DATE_EPOCH"
+        || PROXIES.contains(&name.to_ascii_uppercase().as_str())
+}
+
+/// What the build takes for the time: the argument, a global default, or the constant (DESIGN,
+/// section 5). An empty value is none.
+pub(super) fn clock(request: &BuildRequest, globals: &Variables, now: Timestamp) -> Result<Clock, RequestError> {
+    let given = request.build_args.get("SOURCE_DATE_EPOCH").map(String::as_str);
+    let epoch = match given.or_else(|| globals.get("SOURCE_DATE_EPOCH")) {
+        None | Some("") => None,
+        Some("context") => return Err(RequestError::Unsupported("SOURCE_DATE_EPOCH=context".to_owned())),
+        Some(text) => Some(text.parse().map(Timestamp::from_secs).map_err(|_| RequestError::Epoch(text.to_owned()))?),
+    };
+    Ok(match request.timestamps {
+        Timestamps::Clamp => Clock::Epoch(epoch.unwrap_or(DEFAULT_EPOCH)),
+        Timestamps::Preserve => Clock::Preserve { epoch, now },
+    })
+}
+
+/// A platform given in the Dockerfile.
+pub(super) fn platform(text: &str, span: Span) -> Result<Platform, PlanError> {
+    text.parse().map_err(|error: store::platform::ParsePlatformError| error_at(span, error.to_string()))
+}

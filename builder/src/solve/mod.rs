@@ -1,0 +1,202 @@
+//! From a graph to what each vertex came to.
+//!
+//! ```text
+//!   vertex + inputs --quick key--> link --> ActionKey --> record      (nothing changed: two small reads)
+//!                   --parts------> ActionKey --> record               (something changed, but nothing that counts)
+//!                   --work-------> layer --> record                   (a miss)
+//! ```
+//!
+//! A vertex that is looked up by what its inputs contain first needs to know what they contain. The
+//! *quick key* is made of the ids of whole input trees, which are cheap, and a link leads from it to
+//! the key that was found last time; so an unchanged build loads no tree. A link is a hint: what it
+//! leads to is looked up like any other key.
+
+mod bind;
+mod cache_mount;
+mod copying;
+mod link;
+mod log;
+mod record;
+mod rootfs;
+mod running;
+mod schedule;
+mod step;
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use store::{ActionKey, DiffId, Store};
+
+pub use bind::WriteTreeError;
+pub use record::BuildDirectory;
+pub use rootfs::Rootfs;
+
+use crate::build::{BuildRequest, NamedContext, StepReport};
+use crate::context::{self, ContextError, ContextTree};
+use crate::error::{BuildError, StepError};
+use crate::executor::Executor;
+use crate::graph::{Clock, ContextName, Graph, Op, Vertex, VertexId};
+use crate::image::MadeLayer;
+use crate::progress::{Cancel, Event, Miss, Outcome, Progress};
+use crate::source::{ImageSource, ResolvedImage};
+use schedule::{Done, Stopped};
+
+/// Whether misses are executed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// They are.
+    Build,
+    /// They are only named.
+    DryRun,
+}
+
+/// All that a solver works with.
+pub struct Solver<'a> {
+    /// What the user asked for.
+    pub request: &'a BuildRequest,
+    /// Where everything is kept.
+    pub store: &'a Store,
+    /// Where images come from.
+    pub sources: &'a dyn ImageSource,
+    /// What executes commands.
+    pub executor: &'a dyn Executor,
+    /// Who is told.
+    pub progress: &'a dyn Progress,
+    /// What is to be done.
+    pub graph: &'a Graph,
+    /// What the build takes for the time.
+    pub clock: Clock,
+    /// Where logs go.
+    pub directory: &'a BuildDirectory,
+    /// Whether misses are executed.
+    pub mode: Mode,
+    /// Set when nothing more shall be started; running commands look at it.
+    pub stop: Cancel,
+}
+
+/// What a vertex came to.
+#[derive(Debug, Clone)]
+pub enum Value {
+    /// A root filesystem.
+    Rootfs(Arc<Rootfs>),
+    /// A directory of the user.
+    Context(Arc<ContextTree>),
+    /// In a dry run: what only executing would tell.
+    Unknown,
+}
+
+/// A solved vertex.
+#[derive(Debug)]
+pub struct Solution {
+    /// What it came to.
+    pub value: Value,
+    /// The layer that it made or found.
+    pub made: Option<MadeLayer>,
+    /// What to say about it.
+    pub report: StepReport,
+}
+
+/// What an op came to, before it is reported.
+struct Solved {
+    value: Value,
+    outcome: Outcome,
+    miss: Option<Miss>,
+    key: Option<ActionKey>,
+    made: Option<MadeLayer>,
+}
+
+type Inputs<'a> = Done<'a, Arc<Solution>, BuildError>;
+
+impl Solver<'_> {
+    /// Solves the whole graph.
+    pub fn solve(&self) -> Result<Vec<Arc<Solution>>, BuildError> {
+        let inputs: Vec<Vec<VertexId>> = self.graph.vertices().map(|(_, vertex)| vertex.op.inputs()).collect();
+        let jobs: NonZeroUsize = self.request.jobs;
+        schedule::run(&inputs, jobs, &self.stop, |id, done| self.vertex(id, done)).map_err(|stopped| match stopped {
+            Stopped::Failed(error) => error,
+            Stopped::Cancelled => BuildError::Cancelled,
+        })
+    }
+
+    fn vertex(&self, id: VertexId, inputs: &Inputs<'_>) -> Result<Arc<Solution>, BuildError> {
+        let vertex = self.graph.vertex(id);
+        let started = Instant::now();
+        self.progress.report(Event::Started { step: id.step() });
+        match self.op(vertex, inputs) {
+            Ok(solved) => Ok(Arc::new(self.finished(vertex, solved, started.elapsed()))),
+            Err(error) => Err(self.failed(vertex, error, started.elapsed())),
+        }
+    }
+
+    fn op(&self, vertex: &Vertex, inputs: &Inputs<'_>) -> Result<Solved, BuildError> {
+        match &vertex.op {
+            Op::Scratch => Ok(Solved::source(Value::Rootfs(Arc::new(Rootfs::of_image(Vec::new()))))),
+            Op::Image(image) => self.image(image, vertex),
+            Op::Context(name) => {
+                let tree = self.context(name).map_err(|error| at(vertex, error.into()))?;
+                Ok(Solved::source(Value::Context(Arc::new(tree))))
+            }
+            Op::Copy(copy) => self.copy(copy, vertex, inputs),
+            Op::Run(run) => self.run(run, vertex, inputs),
+            Op::Workdir(workdir) => self.workdir(workdir, vertex, inputs),
+        }
+    }
+
+    fn image(&self, image: &ResolvedImage, vertex: &Vertex) -> Result<Solved, BuildError> {
+        let missing = |layer: &DiffId| !matches!(self.store.layer(*layer), Ok(Some(_)));
+        if image.layers().iter().any(missing) {
+            let step = vertex.step.id;
+            let report = |transfer| self.progress.report(Event::Transfer { step, transfer });
+            self.sources
+                .fetch(image, &report)
+                .map_err(|source| BuildError::Image { span: vertex.step.span, source })?;
+        }
+        Ok(Solved::source(Value::Rootfs(Arc::new(Rootfs::of_image(image.layers().to_vec())))))
+    }
+
+    fn context(&self, name: &ContextName) -> Result<ContextTree, ContextError> {
+        let directory = match name {
+            ContextName::Main => self.request.context.as_ref(),
+            ContextName::Named(name) => match self.request.contexts.get(name) {
+                Some(NamedContext::Directory(directory)) => Some(directory),
+                Some(NamedContext::Image(_)) | None => None,
+            },
+        };
+        context::read(self.store, directory.ok_or(ContextError::None)?, self.clock)
+    }
+
+    fn finished(&self, vertex: &Vertex, solved: Solved, took: Duration) -> Solution {
+        let Solved { value, outcome, miss, key, made } = solved;
+        self.progress.report(Event::Finished { step: vertex.step.id, outcome, took });
+        let layer = made.map(|made| made.diff_id);
+        let report = StepReport { step: vertex.step.clone(), outcome, miss, key, layer, took };
+        Solution { value, made, report }
+    }
+
+    fn failed(&self, vertex: &Vertex, error: BuildError, took: Duration) -> BuildError {
+        let step = vertex.step.id;
+        self.progress.report(match error {
+            BuildError::Cancelled => Event::Cancelled { step },
+            _ => Event::Failed { step, took },
+        });
+        error
+    }
+}
+
+impl Solved {
+    /// A source that is there.
+    fn source(value: Value) -> Self {
+        Self { value, outcome: Outcome::Ready, miss: None, key: None, made: None }
+    }
+
+    /// What nobody can know in a dry run.
+    fn unknown() -> Self {
+        Self { value: Value::Unknown, outcome: Outcome::Unknown, miss: None, key: None, made: None }
+    }
+}
+
+/// An error of a step.
+fn at(vertex: &Vertex, source: StepError) -> BuildError {
+    BuildError::Step { step: Box::new(vertex.step.clone()), source }
+}

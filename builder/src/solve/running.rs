@@ -1,0 +1,334 @@
+//! RUN: a root filesystem, a command in it, and what it left as a layer.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use store::action::Part;
+use store::capture::{CaptureOptions, Source};
+use store::scan::Times;
+use store::tree::{Node, Timestamp};
+use store::{Contents, DiffId, Layer, Name, RelPath, Temporary, Tree};
+
+use super::bind::{self, write_node};
+use super::cache_mount::{self, HeldCache, Seed};
+use super::log::StepLog;
+use super::step::{Asked, Prepared};
+use super::{Inputs, Rootfs, Solved, Solver, Value, at};
+use crate::build::SecretSource;
+use crate::copy::select::{entry_at, resolve};
+use crate::error::{BuildError, StepError};
+use crate::executor::{Execution, ExecutionMount, Exit, MountSource};
+use crate::graph::{
+    Access, CacheMount, Clock, Mount, MountKind, Need, Op, RunOp, SecretMount, Vertex, VertexId, WorkdirOp,
+};
+use crate::key;
+use crate::progress::{Event, Stream, Wait};
+
+/// What mounts need of other vertices: trees, and where their bytes are.
+type Trees = BTreeMap<VertexId, Value>;
+
+/// What was mounted for a command, for as long as it runs.
+#[derive(Default)]
+struct Mounted {
+    mounts: Vec<ExecutionMount>,
+    env: Vec<(String, String)>,
+    caches: Vec<HeldCache>,
+    /// Directories of bind mounts, which go with this.
+    _temporary: Vec<Temporary>,
+}
+
+impl Solver<'_> {
+    pub(super) fn run(&self, run: &RunOp, vertex: &Vertex, inputs: &Inputs<'_>) -> Result<Solved, BuildError> {
+        let Some(base) = self.rootfs(run.base, inputs) else { return Ok(Solved::unknown()) };
+        let step = |error: StepError| at(vertex, error);
+        let ids = vertex.op.inputs();
+        let trees: Trees = ids.into_iter().map(|id| (id, inputs.get(id).value.clone())).collect();
+        if trees.values().any(|value| matches!(value, Value::Unknown)) {
+            return Ok(Solved::unknown());
+        }
+        let root = base.id(self.store).map_err(|error| step(error.into()))?;
+        let whole = self.whole_binds(run, &trees).map_err(step)?;
+        let quick = key::run_parts(run, root, &|index| whole[index].clone());
+        self.keyed(&Asked { vertex, operation: "run", base: &base, quick }, || {
+            let bound = self.bound(run, &trees).map_err(step)?;
+            let parts = key::run_parts(run, root, &|index| bound[index].clone());
+            let layers = base.layers().to_vec();
+            Ok(Prepared {
+                parts,
+                explanations: Box::new(move || vec![explain_layers(&layers)]),
+                work: Box::new(|| self.execute(run, vertex, &base, &trees)),
+            })
+        })
+    }
+
+    /// What each bind mount shows, as the id of the whole tree and a path in it.
+    fn whole_binds(&self, run: &RunOp, trees: &Trees) -> Result<Vec<String>, StepError> {
+        let id = |mount: &Mount| match &mount.kind {
+            MountKind::Bind { from, source, .. } => {
+                let tree = match &trees[from] {
+                    Value::Rootfs(rootfs) => rootfs.id(self.store)?,
+                    Value::Context(context) => context.tree.id(),
+                    Value::Unknown => unreachable!("looked at before"),
+                };
+                Ok(format!("{tree} {source}"))
+            }
+            _ => Ok(String::new()),
+        };
+        run.mounts.iter().map(id).collect()
+    }
+
+    /// What each bind mount shows, as the id of exactly that.
+    fn bound(&self, run: &RunOp, trees: &Trees) -> Result<Vec<String>, StepError> {
+        let id = |mount: &Mount| match &mount.kind {
+            MountKind::Bind { from, source, .. } => {
+                let (tree, _) = self.tree(&trees[from])?;
+                let (_, metadata, node) = find(&tree, source)?;
+                Ok(subtree_id(&tree, metadata, node, source))
+            }
+            _ => Ok(String::new()),
+        };
+        run.mounts.iter().map(id).collect()
+    }
+
+    fn tree(&self, value: &Value) -> Result<(Arc<Tree>, Contents), StepError> {
+        match value {
+            Value::Rootfs(rootfs) => Ok((rootfs.tree(self.store)?, rootfs.contents(self.store)?)),
+            Value::Context(context) => Ok((context.tree.clone(), context.contents.clone())),
+            Value::Unknown => unreachable!("looked at before"),
+        }
+    }
+
+    fn execute(&self, run: &RunOp, vertex: &Vertex, base: &Arc<Rootfs>, trees: &Trees) -> Result<Layer, BuildError> {
+        let step = |error: StepError| at(vertex, error);
+        let snapshot = self.store.snapshot(base.layers()).map_err(|error| step(error.into()))?;
+        let mut mounted = self.mounted(run, vertex, trees)?;
+        if matches!(run.clock, Clock::Epoch(_)) {
+            for cache in &mounted.caches {
+                cache.show(self.store, base, &snapshot).map_err(step)?;
+            }
+        }
+        let log = self.directory.log(vertex.step.id).map_err(step)?;
+        let execution = Execution {
+            root: snapshot.root(),
+            argv: &run.argv,
+            env: environment(run, std::mem::take(&mut mounted.env)),
+            user: &run.user,
+            cwd: &run.cwd,
+            mounts: std::mem::take(&mut mounted.mounts),
+            network: run.network,
+            security: run.security,
+            hosts: &run.hosts,
+            hostname: &run.hostname,
+            limits: &run.limits,
+            platform: &run.platform,
+        };
+        let output = |stream: Stream, bytes: &[u8]| {
+            log.write(bytes);
+            self.progress.report(Event::Output { step: vertex.step.id, stream, bytes });
+        };
+        let ended = self.executor.execute(&execution, &output, &self.stop).map_err(|error| step(error.into()))?;
+        for cache in &mounted.caches {
+            cache.shown(self.store, base).map_err(step)?;
+        }
+        match ended.exit {
+            Exit::Code(0) => {}
+            Exit::Cancelled => return Err(BuildError::Cancelled),
+            exit => return Err(failed(vertex, run, exit, &log)),
+        }
+        log.finish().map_err(step)?;
+        let lower = base.tree(self.store).map_err(|error| step(error.into()))?;
+        let times = run.clock.ceiling().map_or(Times::Preserve, Times::Clamp);
+        let options = CaptureOptions { times, exclude: &ended.stubs, source: Source::Spent };
+        let captured = self.store.capture(&snapshot, &lower, &options).map_err(|error| step(error.into()))?;
+        let layer = self.layer(vertex, &captured.change, &captured.contents)?;
+        if self.something_runs_on(vertex) {
+            self.store.adopt(snapshot, &captured, &layer).map_err(|error| step(StepError::Snapshot(error.into())))?;
+        }
+        Ok(layer)
+    }
+
+    /// Whether the root filesystem that a step makes will be needed on disk by another one.
+    fn something_runs_on(&self, vertex: &Vertex) -> bool {
+        let mut stacked = BTreeSet::from([vertex.step.id.0]);
+        self.graph.vertices().skip(vertex.step.id.0 as usize + 1).any(|(id, later)| match &later.op {
+            Op::Run(run) => stacked.contains(&run.base.0),
+            Op::Workdir(WorkdirOp { base, .. }) if stacked.contains(&base.0) => {
+                stacked.insert(id.0);
+                false
+            }
+            Op::Copy(copy) if stacked.contains(&copy.base.0) => {
+                stacked.insert(id.0);
+                false
+            }
+            _ => false,
+        })
+    }
+
+    fn mounted(&self, run: &RunOp, vertex: &Vertex, trees: &Trees) -> Result<Mounted, BuildError> {
+        let step = |error: StepError| at(vertex, error);
+        let mut mounted = Mounted::default();
+        for mount in &run.mounts {
+            match &mount.kind {
+                MountKind::Bind { from, source, access } => {
+                    self.bind(mount, &trees[from], source, *access, &mut mounted).map_err(step)?;
+                }
+                MountKind::Cache(cache) => {
+                    if !self.cache(mount, cache, vertex, trees, &mut mounted).map_err(step)? {
+                        return Err(BuildError::Cancelled);
+                    }
+                }
+                MountKind::Tmpfs { size_bytes } => {
+                    mounted.add(mount, MountSource::Tmpfs { size_bytes: *size_bytes }, Access::ReadWrite);
+                }
+                MountKind::Secret(secret) => self.secret(mount, secret, &mut mounted).map_err(step)?,
+                MountKind::Script { content } => {
+                    let source = MountSource::Bytes { bytes: content.clone(), mode: 0o755, uid: 0, gid: 0 };
+                    mounted.add(mount, source, Access::ReadOnly);
+                }
+            }
+        }
+        Ok(mounted)
+    }
+
+    /// A bind mount shows a copy: what is written to it is dropped, and it looks like the tree
+    /// wherever the files come from.
+    fn bind(
+        &self,
+        mount: &Mount,
+        from: &Value,
+        source: &RelPath,
+        access: Access,
+        mounted: &mut Mounted,
+    ) -> Result<(), StepError> {
+        let (tree, contents) = self.tree(from)?;
+        let (_, metadata, node) = find(&tree, source)?;
+        let temporary = self.store.temporary()?;
+        let name = Name::new(*b"bound").expect("a constant name");
+        let directory = bind::open(temporary.path()).map_err(store::StoreError::io("open", temporary.path()))?;
+        write_node(&directory, &name, &metadata, &node, &contents)?;
+        mounted.add(mount, MountSource::Path(temporary.path().join("bound")), access);
+        mounted._temporary.push(temporary);
+        Ok(())
+    }
+
+    /// `false` if the build was cancelled while the cache was in use.
+    fn cache(
+        &self,
+        mount: &Mount,
+        cache: &CacheMount,
+        vertex: &Vertex,
+        trees: &Trees,
+        mounted: &mut Mounted,
+    ) -> Result<bool, StepError> {
+        let seed = match &cache.seed {
+            None => None,
+            Some((from, path)) => {
+                let (tree, contents) = self.tree(&trees[from])?;
+                Some(Seed { tree, contents, path: path.clone() })
+            }
+        };
+        let step = vertex.step.id;
+        let waiting = || self.progress.report(Event::Waiting { step, reason: Wait::CacheMount(cache.id.clone()) });
+        let Some(held) = cache_mount::hold(self.store, cache, seed, &self.stop, &waiting)? else { return Ok(false) };
+        mounted.add(mount, MountSource::Path(held.path().to_owned()), cache.access);
+        if cache.access == Access::ReadWrite {
+            mounted.caches.push(held);
+        }
+        Ok(true)
+    }
+
+    fn secret(&self, mount: &Mount, secret: &SecretMount, mounted: &mut Mounted) -> Result<(), StepError> {
+        let Some(source) = self.request.secrets.get(&secret.id) else {
+            return match secret.need {
+                Need::Optional => Ok(()),
+                Need::Required => Err(StepError::MissingSecret(secret.id.clone())),
+            };
+        };
+        let bytes = read_secret(&secret.id, source)?;
+        if let Some(name) = &secret.env {
+            mounted.env.push((name.clone(), String::from_utf8_lossy(&bytes).into_owned()));
+        }
+        if let Some(file) = secret.file {
+            let source = MountSource::Bytes { bytes, mode: file.mode, uid: file.uid, gid: file.gid };
+            mounted.add(mount, source, Access::ReadOnly);
+        }
+        Ok(())
+    }
+}
+
+impl Mounted {
+    fn add(&mut self, mount: &Mount, source: MountSource, access: Access) {
+        self.mounts.push(ExecutionMount { target: mount.target.clone(), source, access });
+    }
+}
+
+/// What a command sees: its variables, then secrets, proxies and the build's clock, unless it has them.
+fn environment(run: &RunOp, secrets: Vec<(String, String)>) -> Vec<(String, String)> {
+    let mut env = run.env.clone();
+    let epoch = match run.clock {
+        Clock::Epoch(Timestamp { secs, .. }) => Some(("SOURCE_DATE_EPOCH".to_owned(), secs.to_string())),
+        Clock::Preserve { .. } => None,
+    };
+    for (name, value) in run.proxies.iter().cloned().chain(epoch) {
+        if !env.iter().any(|(other, _)| *other == name) {
+            env.push((name, value));
+        }
+    }
+    for (name, value) in secrets {
+        env.retain(|(other, _)| *other != name);
+        env.push((name, value));
+    }
+    env
+}
+
+fn failed(vertex: &Vertex, run: &RunOp, exit: Exit, log: &StepLog) -> BuildError {
+    BuildError::Failed {
+        step: Box::new(vertex.step.clone()),
+        command: run.argv.join(" "),
+        exit,
+        last_lines: log.last_lines(),
+        log: log.path().to_owned(),
+    }
+}
+
+fn read_secret(id: &str, source: &SecretSource) -> Result<Vec<u8>, StepError> {
+    let unreadable = |from: String| {
+        let id = id.to_owned();
+        move |source| StepError::UnreadableSecret { id, from, source }
+    };
+    match source {
+        SecretSource::File(path) => std::fs::read(path).map_err(unreadable(path.display().to_string())),
+        SecretSource::Environment(name) => {
+            use std::os::unix::ffi::OsStringExt;
+            let value = std::env::var_os(name).ok_or_else(|| std::io::ErrorKind::NotFound.into());
+            value.map(OsStringExt::into_vec).map_err(unreadable(format!("variable {name}")))
+        }
+    }
+}
+
+/// Links in a mount's source are followed inside the tree.
+fn find(tree: &Tree, source: &RelPath) -> Result<(RelPath, store::tree::Metadata, Node), StepError> {
+    let path = resolve(tree, source)?;
+    let (metadata, node) = entry_at(tree, &path).ok_or_else(|| StepError::MountSource(source.clone()))?;
+    Ok((path, metadata, node))
+}
+
+fn subtree_id(tree: &Tree, metadata: store::tree::Metadata, node: Node, source: &RelPath) -> String {
+    let picked = crate::copy::Picked {
+        name: source.file_name(),
+        path: source.clone(),
+        metadata,
+        node,
+        hard_links: tree.hard_links().clone(),
+        tree: tree.id(),
+    };
+    picked.id().to_string()
+}
+
+/// The layers of the root filesystem, so that a miss can say which one differs.
+fn explain_layers(layers: &[DiffId]) -> Part {
+    Part::files(
+        "layers",
+        layers.iter().enumerate().map(|(index, layer)| (format!("layer {index:03}"), layer.to_string())),
+    )
+}
