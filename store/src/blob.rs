@@ -36,7 +36,7 @@ impl Store {
         if self.presence(&path)? == Presence::Unproven && !self.prove_blob(digest)? {
             return Ok(None);
         }
-        found(File::open(&path)).map_err(StoreError::io("open", path))
+        self.open_held(&path)
     }
 
     /// Reads a blob of at most that many bytes.

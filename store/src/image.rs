@@ -129,7 +129,13 @@ impl Store {
     pub fn image_record(&self, id: ImageId) -> Result<Option<ImageRecord>, ImageError> {
         let path = self.image_path(id);
         self.hold([path.as_path()])?;
-        match self.read_record::<ImageRecord>(&path)? {
+        // A collector may have set it aside in this very moment: holding it once more puts it back.
+        let read = || self.read_record::<ImageRecord>(&path);
+        let found = match read()? {
+            None => self.hold([path.as_path()]).and_then(|()| read())?,
+            found => found,
+        };
+        match found {
             Some((record, Trust::Proven)) => Ok(Some(record)),
             Some((record, Trust::Unproven)) => self.prove_image(record),
             None => Ok(None),

@@ -5,11 +5,11 @@
 //! leases once more, and puts back what has been leased since. Neither waits for the other. In the
 //! moment between, whoever holds a lease on a missing thing puts it back itself.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::Path;
 
 use crate::session::{self, TRASH};
-use crate::store::{Area, Store, StoreError};
+use crate::store::{Area, Store, StoreError, found};
 
 impl Store {
     /// Appends files of the store to this process's lease. Look at them after, not before.
@@ -28,11 +28,26 @@ impl Store {
         Ok(())
     }
 
-    /// Looks for a missing thing among what collectors have set aside, and puts it back.
+    /// Opens a file that this process relies on, also in the moment when a collector has set it aside.
+    pub(crate) fn open_held(&self, path: &Path) -> Result<Option<File>, StoreError> {
+        let open = || found(File::open(path)).map_err(StoreError::io("open", path));
+        if let Some(file) = open()? {
+            return Ok(Some(file));
+        }
+        self.hold([path])?;
+        open()
+    }
+
+    /// Looks for a missing thing among what collectors have set aside, and puts it back. What belongs
+    /// to it (its name and a suffix) comes after: whoever moves the thing itself has all of it.
     fn take_back(&self, path: &Path) {
         let Ok(relative) = path.strip_prefix(self.path()) else { return };
+        let name = session::trash_name(relative);
         for session in fs::read_dir(self.dir(Area::Temporary)).into_iter().flatten().filter_map(Result::ok) {
-            let _ = session::rename_back(&session.path().join(TRASH).join(session::trash_name(relative)), path);
+            let trash = session.path().join(TRASH);
+            if session::rename_back(&trash.join(&name), path).is_ok() {
+                session::rename_back_what_belongs_to(&name, &trash, self.path());
+            }
         }
     }
 }

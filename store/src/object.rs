@@ -24,12 +24,11 @@ impl Store {
     pub fn object(&self, id: ObjectId) -> Result<Option<File>, StoreError> {
         let path = self.object_path(id);
         match self.presence(&path)? {
-            Presence::Absent => return Ok(None),
-            Presence::Fresh | Presence::Sealed => {}
+            Presence::Absent | Presence::Fresh | Presence::Sealed => {}
             Presence::Unproven if self.verify_object(id)? => self.note_unsealed(&path),
             Presence::Unproven => return Ok(None),
         }
-        found(File::open(&path)).map_err(StoreError::io("open", path))
+        self.open_held(&path)
     }
 
     /// Whether an object is there and holds what its name promises; reads all of it.

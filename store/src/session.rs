@@ -193,11 +193,23 @@ pub(crate) fn trash_name(relative: &Path) -> PathBuf {
     relative.to_string_lossy().replace('/', "%").into()
 }
 
+/// Where what is set aside under a name belongs.
+fn place_of(name: &std::ffi::OsStr, store: &Path) -> PathBuf {
+    store.join(name.to_string_lossy().replace('%', "/"))
+}
+
 /// Moves everything in a collector's trash back to where it was.
 fn restore_all(store: &Path, trash: &Path) {
     for name in names(trash) {
-        let place = store.join(name.to_string_lossy().replace('%', "/"));
-        let _ = rename_back(&trash.join(&name), &place);
+        let _ = rename_back(&trash.join(&name), &place_of(&name, store));
+    }
+}
+
+/// Moves back from a trash the files that have the name of a thing and a suffix.
+pub(crate) fn rename_back_what_belongs_to(thing: &Path, trash: &Path, store: &Path) {
+    let prefix = format!("{}.", thing.display());
+    for name in names(trash).into_iter().filter(|name| name.to_string_lossy().starts_with(&prefix)) {
+        let _ = rename_back(&trash.join(&name), &place_of(&name, store));
     }
 }
 

@@ -43,7 +43,8 @@ impl Usage {
 impl Store {
     /// Measures everything.
     pub fn usage(&self) -> Result<Usage, StoreError> {
-        let inventory = Inventory::take(self)?;
+        // With a lease of its own: to look at a thing is not to need it.
+        let inventory = Inventory::take(&self.reopened())?;
         let mut usage = Usage::default();
         for area in Area::ALL {
             usage.areas.insert(area, disk_bytes(&self.dir(area), &mut BTreeSet::new())?);

@@ -75,13 +75,15 @@ pub struct Verified {
 impl Store {
     /// Reads everything and says what is not as it should be. Changes nothing.
     pub fn verify(&self) -> Result<Verified, StoreError> {
-        let inventory = Inventory::take(self)?;
-        let mut faults = self.verify_objects(&inventory)?;
-        faults.extend(self.verify_layers(&inventory)?);
-        faults.extend(self.verify_blobs(&inventory)?);
-        faults.extend(self.verify_images()?);
-        faults.extend(self.verify_tags(&inventory)?);
-        faults.extend(self.verify_actions(&inventory)?);
+        // With a lease of its own: to look at a thing is not to need it.
+        let store = self.reopened();
+        let inventory = Inventory::take(&store)?;
+        let mut faults = store.verify_objects(&inventory)?;
+        faults.extend(store.verify_layers(&inventory)?);
+        faults.extend(store.verify_blobs(&inventory)?);
+        faults.extend(store.verify_images()?);
+        faults.extend(store.verify_tags(&inventory)?);
+        faults.extend(store.verify_actions(&inventory)?);
         let Inventory { layers, objects, blobs, images, actions, .. } = &inventory;
         let checked = layers.len() + objects.len() + blobs.len() + images.len() + actions.len();
         Ok(Verified { checked, checked_bytes: inventory.bytes(), faults })

@@ -82,7 +82,11 @@ impl Marks {
     /// Takes a line of a lease: the path of something in the store.
     fn lease(&mut self, store: &Store, line: &str) {
         let Some((area, rest)) = line.split_once('/') else { return };
-        let hex: String = rest.strip_prefix("sha256/").unwrap_or(rest).split('/').collect();
+        let hex: String = match rest.strip_prefix("sha256/").unwrap_or(rest).split_once('/') {
+            Some((shard, rest)) if shard.len() == 2 => [shard, rest].concat(),
+            Some((name, _)) => name.to_owned(),
+            None => rest.to_owned(),
+        };
         let hex = hex.split('.').next().unwrap_or_default();
         let is = |other: Area| other.name() == area;
         match digest(hex) {

@@ -14,6 +14,8 @@
 mod mark;
 mod plan;
 mod sweep;
+#[cfg(test)]
+mod tests;
 
 use crate::inventory::Inventory;
 use crate::record::now;

@@ -109,23 +109,25 @@ impl<'a> Sweeper<'a> {
         Some(Doomed { what: Collected::Checkout(*id), paths, bytes: item.bytes })
     }
 
-    /// Sets things aside, reads again what is needed, and unlinks what is not.
+    /// Sets things aside, reads again what is needed, and unlinks what is not. What has come to be
+    /// needed since the plan was made is not touched at all.
     fn set_aside(
         &mut self,
-        doomed: Vec<Doomed>,
+        mut doomed: Vec<Doomed>,
         is_needed: impl Fn(&Marks, &Collected) -> bool,
     ) -> Result<(), StoreError> {
         if doomed.is_empty() {
             return Ok(());
         }
+        let marks = Marks::read(self.store, self.inventory)?;
+        doomed.retain(|doomed| !is_needed(&marks, &doomed.what));
         for path in doomed.iter().flat_map(|doomed| &doomed.paths) {
             found(fs::rename(path, self.trashed(path))).map_err(StoreError::io("set aside", path))?;
         }
         let marks = Marks::read(self.store, self.inventory)?;
         for doomed in doomed {
             if is_needed(&marks, &doomed.what) || (marks.has_company && self.is_unsealed(&doomed)?) {
-                // What it is made of first, so that whoever finds it finds it whole.
-                doomed.paths.iter().rev().for_each(|path| drop(session::rename_back(&self.trashed(path), path)));
+                self.put_back(&doomed.paths);
             } else {
                 self.unlink(&doomed)?;
             }
@@ -133,12 +135,29 @@ impl<'a> Sweeper<'a> {
         Ok(())
     }
 
+    /// What a thing is made of goes back first, so that whoever finds it finds it whole.
+    fn put_back(&self, paths: &[PathBuf]) {
+        for path in paths.iter().rev() {
+            let _ = session::rename_back(&self.trashed(path), path);
+        }
+    }
+
+    /// Unlinks a thing, unless somebody takes it back before: whoever moves its first file has all of it.
     fn unlink(&mut self, doomed: &Doomed) -> Result<(), StoreError> {
-        for path in &doomed.paths {
-            let trashed = self.trashed(path);
-            let is_directory = trashed.symlink_metadata().is_ok_and(|metadata| metadata.is_dir());
-            let removed = if is_directory { remove_tree(&trashed) } else { found(fs::remove_file(&trashed)).map(drop) };
-            removed.map_err(StoreError::io("remove", trashed))?;
+        for (at, path) in doomed.paths.iter().enumerate() {
+            let claimed = self.trash.with_file_name("claimed");
+            let is_claimed = found(fs::rename(self.trashed(path), &claimed)).map_err(StoreError::io("remove", path))?;
+            match is_claimed {
+                None if at == 0 => {
+                    self.put_back(&doomed.paths);
+                    return Ok(());
+                }
+                None => continue,
+                Some(()) => {}
+            }
+            let is_directory = claimed.symlink_metadata().is_ok_and(|metadata| metadata.is_dir());
+            let removed = if is_directory { remove_tree(&claimed) } else { fs::remove_file(&claimed) };
+            removed.map_err(StoreError::io("remove", path))?;
         }
         self.collected.push((doomed.what, doomed.bytes));
         Ok(())

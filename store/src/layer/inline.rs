@@ -13,7 +13,6 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use crate::object::OBJECT_BYTES;
-use crate::store::found;
 use crate::{ObjectId, Store, StoreError, TemporaryFile};
 
 const MAGIC: &[u8; 16] = b"kiln contents 1\n";
@@ -62,9 +61,10 @@ pub struct InlineContents {
 }
 
 impl InlineContents {
-    pub(super) fn open(layer_path: &Path, index_path: &Path) -> Result<Option<Self>, StoreError> {
-        let open = |path: &Path| found(File::open(path)).map_err(StoreError::io("open", path));
-        let (Some(layer), Some(index)) = (open(layer_path)?, open(index_path)?) else { return Ok(None) };
+    pub(super) fn open(store: &Store, layer_path: &Path, index_path: &Path) -> Result<Option<Self>, StoreError> {
+        let (Some(layer), Some(index)) = (store.open_held(layer_path)?, store.open_held(index_path)?) else {
+            return Ok(None);
+        };
         let size = index.metadata().map_err(StoreError::io("examine", index_path))?.len() as usize;
         let rows = size.checked_sub(MAGIC.len() + HASH_BYTES).filter(|rows| rows % ROW_BYTES == 0);
         let count = (rows.ok_or_else(|| damaged(index_path))? / ROW_BYTES) as u64;
@@ -82,7 +82,9 @@ impl InlineContents {
 
     /// Whether the index is the one that was written; reads all of it.
     pub(super) fn verify(&self) -> Result<bool, StoreError> {
-        let bytes = std::fs::read(&self.index_path).map_err(StoreError::io("read", &self.index_path))?;
+        let size = self.index.metadata().map_err(StoreError::io("examine", &self.index_path))?.len() as usize;
+        let mut bytes = vec![0; size];
+        self.index.read_exact_at(&mut bytes, 0).map_err(StoreError::io("read", &self.index_path))?;
         let (body, hash) = bytes.split_at(bytes.len() - HASH_BYTES);
         Ok(body.starts_with(MAGIC) && blake3::hash(body).as_bytes() == hash)
     }

@@ -22,7 +22,8 @@ mod walk;
 mod write;
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::io::Read;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use blobs::{Compressed, LayerBlob};
@@ -36,7 +37,6 @@ use self::file::Finished;
 use self::inline::InlineRows;
 use crate::content::Contents;
 use crate::path::display;
-use crate::store::found;
 use crate::tar::ReadTarError;
 use crate::tar::clipped;
 use crate::tree::DecodeChangeError;
@@ -146,11 +146,9 @@ impl Store {
     /// have emptied and that turn out not to be it.
     pub fn layer(&self, id: DiffId) -> Result<Option<Layer>, StoreError> {
         let path = self.layer_path(id);
+        self.hold([path.as_path()])?;
         let presence = self.presence(&path)?;
-        if presence == Presence::Absent {
-            return Ok(None);
-        }
-        let Some(file) = found(File::open(&path)).map_err(StoreError::io("open", &path))? else { return Ok(None) };
+        let Some(file) = self.open_held(&path)? else { return Ok(None) };
         match file::tar_bytes(&file) {
             Ok(size_bytes) => {
                 let layer = Layer { store: self.clone(), diff_id: id, size_bytes };
@@ -182,14 +180,15 @@ impl Layer {
     /// Reads the layer's tar: exactly the bytes that went in.
     pub fn read(&self) -> Result<TarReader, StoreError> {
         let path = self.store.layer_path(self.diff_id);
-        let file = File::open(&path).map_err(StoreError::io("open", &path))?;
+        let file = self.open(&path)?;
         TarReader::new(self.store.clone(), file).map_err(StoreError::io("read", path))
     }
 
     /// What the layer does.
     pub fn change(&self) -> Result<Change, StoreError> {
         let path = self.store.beside_layer(self.diff_id, CHANGE);
-        let bytes = std::fs::read(&path).map_err(StoreError::io("read", &path))?;
+        let mut bytes = Vec::new();
+        self.open(&path)?.read_to_end(&mut bytes).map_err(StoreError::io("read", &path))?;
         Change::decode(&bytes)
             .map_err(|error: DecodeChangeError| StoreError::Damaged { path, reason: error.to_string() })
     }
@@ -203,7 +202,7 @@ impl Layer {
     /// The objects that the layer needs: what a collector must keep for it.
     pub fn objects(&self) -> Result<Vec<(ObjectId, u64)>, StoreError> {
         let path = self.store.layer_path(self.diff_id);
-        let file = File::open(&path).map_err(StoreError::io("open", &path))?;
+        let file = self.open(&path)?;
         file::objects(file).map_err(StoreError::io("read", path))
     }
 
@@ -226,10 +225,15 @@ impl Layer {
         Ok(digest == self.diff_id.0 && self.inline()?.verify()?)
     }
 
+    fn open(&self, path: &Path) -> Result<File, StoreError> {
+        let missing = || StoreError::io("open", path)(std::io::ErrorKind::NotFound.into());
+        self.store.open_held(path)?.ok_or_else(missing)
+    }
+
     pub(crate) fn inline(&self) -> Result<InlineContents, StoreError> {
         let (layer, index) = (self.store.layer_path(self.diff_id), self.store.beside_layer(self.diff_id, CONTENTS));
         let reason = || format!("it has no {}", display(CONTENTS.as_bytes()));
-        InlineContents::open(&layer, &index)?
+        InlineContents::open(&self.store, &layer, &index)?
             .ok_or_else(|| StoreError::Damaged { path: layer.clone(), reason: reason() })
     }
 
