@@ -128,7 +128,7 @@ pub fn scan(root: &Dir, options: &ScanOptions<'_>, cache: Option<&mut StatCache>
     let at = RelPath::root();
     let stat = root.stat().map_err(FsError::of("examine", &at))?;
     let metadata = walk.metadata(&stat, || xattrs_of(root))?;
-    let entries = walk.directory(root, &at, 0)?;
+    let entries = fs::on_walkers(|| walk.directory(root, &at, 0))?;
     let Walk { found, links, files, .. } = walk;
     let Found { places, learnt, read } = found.into_inner().unwrap_or_else(PoisonError::into_inner);
     let links = links.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -431,5 +431,24 @@ mod tests {
         let third = scan(&dir, &ALL, Some(&mut cache)).unwrap();
         assert_eq!(third.files_read, 1);
         assert_ne!(third.tree, second.tree);
+    }
+
+    /// Makes directories in each other and returns the innermost.
+    fn nest(base: &std::path::Path, depth: usize) {
+        let mut dir = Dir::open(base).unwrap();
+        for _ in 0..depth {
+            dir = dir.make_dir(&Name::new(&b"d"[..]).unwrap()).unwrap();
+        }
+    }
+
+    #[test]
+    fn nesting_has_a_limit_and_needs_no_more_stack_than_there_is() {
+        let base = tempfile::tempdir().unwrap();
+        nest(base.path(), MOST_COMPONENTS);
+        scan(&Dir::open(base.path()).unwrap(), &ALL, None).unwrap();
+        let base = tempfile::tempdir().unwrap();
+        nest(base.path(), MOST_COMPONENTS + 1);
+        let error = scan(&Dir::open(base.path()).unwrap(), &ALL, None).unwrap_err();
+        assert!(matches!(error, ScanError::TooDeep { .. }), "{error}");
     }
 }

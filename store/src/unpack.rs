@@ -78,7 +78,7 @@ impl<'a> Unpack<'a> {
     pub(crate) fn change(&mut self, root: &Dir, change: &'a Change) -> Result<(), UnpackError> {
         self.linked = change.hard_links.groups().iter().flatten().collect();
         let at = RelPath::root();
-        self.directory(root, &at, &change.directory)?;
+        fs::on_walkers(|| self.directory(root, &at, &change.directory))?;
         for group in change.hard_links.groups() {
             self.group(root, change, group)?;
         }

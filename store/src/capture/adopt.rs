@@ -6,7 +6,7 @@
 
 use super::Captured;
 use crate::checkout::{CheckoutError, ROOT};
-use crate::fs::{Dir, FsError, Kind};
+use crate::fs::{Dir, FsError, Kind, on_walkers};
 use crate::layer::Layer;
 use crate::snapshot::{Snapshot, SnapshotRoot};
 use crate::tree::{ChangeDirectory, ChangeEntry, Metadata};
@@ -35,7 +35,8 @@ impl Store {
         let failed = |source| CheckoutError::Unpack { layer: layer.diff_id(), source };
         let root = Dir::open(upper).map_err(|errno| StoreError::io("open", upper)(errno.into()))?;
         let adoption = Adoption { unpack: Unpack::new(self, &captured.contents, sharing) };
-        let whole = adoption.directory(&root, &RelPath::root(), &captured.change.directory, Sight::Clear);
+        let top = &captured.change.directory;
+        let whole = on_walkers(|| adoption.directory(&root, &RelPath::root(), top, Sight::Clear));
         if whole.map_err(failed)? == Adopted::No {
             return Ok(Adopted::No);
         }

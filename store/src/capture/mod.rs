@@ -9,9 +9,9 @@
 //! which only the time changed. Sockets and what stands for a mount are in no layer. New times are
 //! cut to whole seconds and clamped; a time that was there already stays what it was.
 //!
-//! Where this process has a single id (an ordinary user without subordinate ones), the disk says of
-//! every file that it is root's. Then a file keeps the owner that it had in the tree below, as long
-//! as it stays of the same kind; a `chown` to anybody else cannot be seen.
+//! Where this process has a single id (an ordinary user without subordinate ones), all files on disk
+//! are its own. Then a file keeps the owner that it had in the tree below, as long as it stays of the
+//! same kind, and a new one is root's; a `chown` to anybody else cannot be seen.
 
 mod adopt;
 mod intake;

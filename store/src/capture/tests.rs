@@ -100,9 +100,11 @@ fn enter(snapshot: &Snapshot) -> Work {
     }
 }
 
-/// The tree that a process sees.
+/// The tree that a process sees. An ordinary user's files are all his own on disk.
 fn seen(work: &Work) -> Tree {
-    scan(&Dir::open(&work.path).unwrap(), &whole(Times::Preserve), None).unwrap().tree
+    let ownership = if rustix::process::geteuid().is_root() { Ownership::Keep } else { Ownership::Root };
+    let options = ScanOptions { ownership, ..whole(Times::Preserve) };
+    scan(&Dir::open(&work.path).unwrap(), &options, None).unwrap().tree
 }
 
 fn path(text: &str) -> RelPath {

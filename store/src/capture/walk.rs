@@ -51,7 +51,7 @@ pub(super) fn walk(
         exclude,
         layout,
         links_below: links_below(lower, layout),
-        has_single_id: has_single_id(),
+        cannot_give_away: cannot_give_away(),
         places: Mutex::default(),
         links: Mutex::default(),
         adoptable: AtomicBool::new(true),
@@ -62,7 +62,8 @@ pub(super) fn walk(
     let below = Entry { metadata: lower.metadata().clone(), node: Node::Directory(lower.directory().clone()) };
     let metadata = walk.metadata(&stat, xattrs, Some(&below));
     let hidden = layout == Layout::Whole;
-    let directory = walk.directory(root, &Place { path: at, lower: Some(lower.directory()), hidden, depth: 0 })?;
+    let top = Place { path: at, lower: Some(lower.directory()), hidden, depth: 0 };
+    let directory = fs::on_walkers(|| walk.directory(root, &top))?;
     let change = Change {
         root: (!same_but_time(&metadata, lower.metadata())).then_some(metadata),
         directory,
@@ -78,7 +79,8 @@ struct Walk<'a> {
     layout: Layout,
     /// In a copy: how many names the files below had that had several.
     links_below: HashMap<&'a RelPath, u64>,
-    has_single_id: bool,
+    /// Whether every file here is this process's, whoever it should belong to.
+    cannot_give_away: bool,
     places: Mutex<Vec<(ObjectId, RelPath)>>,
     /// Files with several names, by device and inode.
     links: Mutex<HashMap<(u64, u64), Linked>>,
@@ -258,10 +260,9 @@ impl Walk<'_> {
             _ => self.options.times.of(stat.mtime),
         };
         let (uid, gid) = match below {
-            Some(below) if self.has_single_id && is_same_kind(stat.kind, &below.node) => {
-                (below.metadata.uid, below.metadata.gid)
-            }
-            _ => (stat.uid, stat.gid),
+            _ if !self.cannot_give_away => (stat.uid, stat.gid),
+            Some(below) if is_same_kind(stat.kind, &below.node) => (below.metadata.uid, below.metadata.gid),
+            _ => (0, 0),
         };
         Metadata { mode: mode(stat), uid, gid, mtime, xattrs }
     }
@@ -328,11 +329,11 @@ fn links_below(lower: &Tree, layout: Layout) -> HashMap<&RelPath, u64> {
     groups.flat_map(|group| group.iter().map(|path| (path, group.len() as u64))).collect()
 }
 
-/// Whether the user namespace of this process has one id only, so that every file seems to be its own.
-fn has_single_id() -> bool {
-    let Ok(map) = std::fs::read_to_string("/proc/self/uid_map") else { return false };
+/// Whether this process has one id only: that of an ordinary user, or of a user namespace that maps no other.
+fn cannot_give_away() -> bool {
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
     let count = |line: &str| line.split_whitespace().nth(2).and_then(|count| count.parse::<u64>().ok());
-    map.lines().filter_map(count).sum::<u64>() == 1
+    !rustix::process::geteuid().is_root() || map.lines().filter_map(count).sum::<u64>() == 1
 }
 
 /// The name of what a file holds. Small files are read at once: nobody writes to them any more.

@@ -9,6 +9,7 @@
 mod hash;
 mod make;
 mod stat;
+mod walkers;
 mod xattr;
 
 use std::ffi::OsStr;
@@ -24,6 +25,7 @@ pub use hash::{HashError, hash};
 pub use make::Owner;
 pub(crate) use make::{set_mode, set_mtime, set_owner};
 pub use stat::{Kind, Stat};
+pub(crate) use walkers::on_walkers;
 pub use xattr::{get_xattr, list_xattrs, remove_xattr, set_xattr};
 
 use crate::{Name, RelPath};
