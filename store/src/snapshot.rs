@@ -6,6 +6,7 @@
 //! `redirect_dir=off`, which `userxattr` refuses because it implies `nofollow`. Mount it `nodev`:
 //! device nodes of images are data.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::checkout::{CheckoutError, name};
@@ -13,7 +14,7 @@ use crate::content::Contents;
 use crate::fs::Dir;
 use crate::layer::RootTreeError;
 use crate::sharing::{RootDriver, Sharing};
-use crate::store::Area;
+use crate::store::{Area, Placed};
 use crate::tree::{Timestamp, Tree, diff};
 use crate::unpack::{Unpack, UnpackError};
 use crate::{DiffId, RelPath, Store, StoreError, Temporary};
@@ -37,6 +38,22 @@ pub enum SnapshotRoot {
         /// The root itself.
         path: PathBuf,
     },
+}
+
+impl SnapshotRoot {
+    /// The same with another home.
+    fn moved(self, from: &Path, to: &Path) -> Self {
+        let moved = |path: PathBuf| path.strip_prefix(from).map(|rest| to.join(rest)).unwrap_or_else(|_| path.clone());
+        match self {
+            Self::Copy { path } => Self::Copy { path: moved(path) },
+            Self::Overlay { lowers, data, upper, work } => Self::Overlay {
+                lowers: lowers.into_iter().map(moved).collect(),
+                data,
+                upper: moved(upper),
+                work: moved(work),
+            },
+        }
+    }
 }
 
 /// A root filesystem to run in; gone when dropped, unless it was made in a directory of its user's.
@@ -81,6 +98,18 @@ impl Snapshot {
             Home::Temporary(temporary) => temporary.path(),
             Home::Given(path) => path,
         }
+    }
+
+    /// Keeps it beyond this process, in a directory of the store that is not there yet (or empty);
+    /// [`Store::snapshot_in`] takes it up again.
+    pub fn keep_in(self, store: &Store, directory: &Path) -> Result<Self, StoreError> {
+        let Home::Temporary(temporary) = self.home else { return Ok(self) };
+        let from = temporary.path().to_owned();
+        if store.place_directory(temporary, directory)? == Placed::Already {
+            let taken = io::Error::from(io::ErrorKind::AlreadyExists);
+            return Err(StoreError::io("keep a root filesystem in", directory)(taken));
+        }
+        Ok(Self { root: self.root.moved(&from, directory), home: Home::Given(directory.to_owned()) })
     }
 
     /// Whether it goes when it is dropped.

@@ -360,3 +360,18 @@ fn whiteouts_in_an_upper_directory_are_devices() {
         assert!(fs::symlink_metadata(upper.join("file")).unwrap().file_type().is_char_device());
     }
 }
+
+#[test]
+fn a_kept_snapshot_is_taken_up_again() {
+    let bench = Bench::new();
+    let snapshot = bench.snapshot();
+    fs::write(enter(&snapshot).path.join("left"), "behind").unwrap();
+    let place = bench.store.dir(crate::Area::Containers).join("one");
+    let kept = snapshot.keep_in(&bench.store, &place).unwrap();
+    assert_eq!(fs::read(enter(&kept).path.join("left")).unwrap(), b"behind");
+    drop(kept);
+    let again = bench.store.snapshot_in(&bench.layers, &place).unwrap();
+    assert_eq!(fs::read(enter(&again).path.join("left")).unwrap(), b"behind");
+    assert_eq!(touched(&bench.captured(&again)), ["+/left"]);
+    assert!(bench.snapshot().keep_in(&bench.store, &place).is_err(), "the place is taken");
+}
