@@ -115,8 +115,19 @@ impl ChangeBuilder {
     }
 
     fn get_mut(&mut self, path: &RelPath) -> Option<&mut ChangeEntry> {
-        let (parent, name) = self.parent_of(path)?;
-        parent.entries.get_mut(&name)
+        let mut directory = &mut self.change.directory;
+        let mut names = path.components().peekable();
+        while let Some(name) = names.next() {
+            let entry = directory.entries.get_mut(name)?;
+            if names.peek().is_none() {
+                return Some(entry);
+            }
+            match entry {
+                ChangeEntry::Directory { directory: below, .. } => directory = below,
+                ChangeEntry::Removed | ChangeEntry::Leaf(..) => return None,
+            }
+        }
+        None
     }
 
     fn parent_of(&mut self, path: &RelPath) -> Option<(&mut ChangeDirectory, Name)> {
