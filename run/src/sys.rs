@@ -68,6 +68,17 @@ pub(crate) fn fork(namespaces: UnshareFlags, parent: Parent) -> io::Result<Forke
     }
 }
 
+/// Forks plainly, where a filter has taken `clone3` away. The caller must have a single thread.
+pub(crate) fn fork_simply() -> io::Result<Option<Pid>> {
+    assert_single_threaded();
+    // SAFETY: as for `fork`: there is no other thread whose locks the child could miss.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => Ok(None),
+        pid => Ok(Some(child_pid(pid.into()))),
+    }
+}
+
 /// Leaves the namespaces of the caller for new ones; `FILES` is not among the flags that we use.
 pub(crate) fn unshare(namespaces: UnshareFlags) -> io::Result<()> {
     debug_assert!(!namespaces.contains(UnshareFlags::FILES));

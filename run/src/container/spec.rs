@@ -120,7 +120,9 @@ fn mount_of(mount: &Mount, volumes: &std::path::Path) -> BoxMount {
     let source = match &mount.source {
         MountSource::Bind(path) => Source::Path { path: path.clone() },
         MountSource::Volume { name, .. } => Source::Path { path: volumes.join(name).join("_data") },
-        MountSource::Tmpfs(options) => Source::Tmpfs { size_bytes: options.size_bytes, mode: options.mode },
+        MountSource::Tmpfs(options) => {
+            Source::Tmpfs { size_bytes: options.size_bytes, mode: options.mode, executables: false }
+        }
     };
     let access = match mount.access {
         Access::ReadOnly => BoxAccess::ReadOnly,

@@ -66,7 +66,10 @@ pub(super) fn main(spec: &Spec, tier: &Tier, steps: &[Step], control: UnixStream
     let (error, control) = match prepared {
         Err(error) => (error, control),
         Ok(executable) => match spec.init {
-            Init::Command => (executable.become_it().map_or_else(|error| error, |never| match never {}), control),
+            Init::Command => {
+                let Err(error) = executable.become_it();
+                (error, control)
+            }
             Init::Reaper => reaper::run(&executable, control),
         },
     };

@@ -5,6 +5,9 @@
 //! trees with their attributes and id maps already on them; inside they are only put in place. The
 //! order is that of the capabilities that each step needs: identity goes late, seccomp last.
 
+#[cfg(test)]
+mod tests;
+
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -381,11 +384,11 @@ impl Planner<'_> {
                 let tree = self.open(From::Device(path.clone()), Ids::Host, Below::Left, NOSUID | NOEXEC | read_only);
                 Step::Bind { tree, target }
             }
-            Source::Tmpfs { size_bytes, mode } => Step::Mount {
-                filesystem: Filesystem::Tmpfs { mode: *mode, size_bytes: *size_bytes },
-                target,
-                attributes: NOSUID | NODEV | NOEXEC | read_only,
-            },
+            Source::Tmpfs { size_bytes, mode, executables } => {
+                let noexec = if *executables { Attributes::empty() } else { NOEXEC };
+                let filesystem = Filesystem::Tmpfs { mode: *mode, size_bytes: *size_bytes };
+                Step::Mount { filesystem, target, attributes: NOSUID | NODEV | noexec | read_only }
+            }
             Source::File { .. } => Step::File { mount: index, target, access: mount.access },
         }
     }

@@ -1,18 +1,16 @@
 //! Process 1 for commands that are no init: forwards signals, collects orphans, ends with the command.
 
-use std::convert::Infallible;
 use std::os::unix::net::UnixStream;
 
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use rustix::process::DumpableBehavior;
-use rustix::thread::UnshareFlags;
 
 use super::SandboxError;
 use super::command::Executable;
 use super::error::Doing;
-use crate::sys::{self, Forked, Parent};
+use crate::sys;
 
 /// Runs `executable` as a child of this process. Returns in the child, and only if it cannot.
 pub(super) fn run(executable: &Executable, control: UnixStream) -> (SandboxError, UnixStream) {
@@ -35,13 +33,15 @@ fn spawn(executable: &Executable) -> Result<Role, SandboxError> {
     // This process is kiln: what runs beside it must not be able to look at it, or at its file.
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).doing(|| "hide the init".to_owned())?;
     SigSet::all().thread_set_mask().doing(|| "block signals".to_owned())?;
-    match sys::fork(UnshareFlags::empty(), Parent::Caller).doing(|| "fork".to_owned())? {
-        Forked::Parent(pid, _pidfd) => Ok(Role::Init(Pid::from_raw(pid.as_raw_nonzero().get()))),
-        Forked::Child => {
+    match sys::fork_simply().doing(|| "fork".to_owned())? {
+        Some(pid) => Ok(Role::Init(Pid::from_raw(pid.as_raw_nonzero().get()))),
+        None => {
+            // A group of its own, in the foreground of its terminal: ^C reaches the command once.
             let _leader_already = rustix::process::setpgid(None, None);
+            let _no_terminal = rustix::termios::tcsetpgrp(std::io::stdin(), rustix::process::getpid());
             SigSet::empty().thread_set_mask().doing(|| "unblock signals".to_owned())?;
-            let never: Result<Infallible, SandboxError> = executable.become_it();
-            Ok(Role::Command(never.map_or_else(|error| error, |never| match never {})))
+            let Err(error) = executable.become_it();
+            Ok(Role::Command(error))
         }
     }
 }

@@ -193,6 +193,8 @@ pub enum Source {
         size_bytes: Option<u64>,
         /// The permissions of its root.
         mode: u32,
+        /// Whether programs in it can be executed; Docker's `--tmpfs` has it off, RUN's mounts on.
+        executables: bool,
     },
     /// A file with these bytes, in memory only: a secret.
     File {

@@ -23,7 +23,7 @@ use super::error::Doing;
 use super::inside::{Go, Report};
 use super::plan::{Namespace, Step, plan};
 use super::process::{Exit, Outcome, Stub, Usage};
-use super::spec::{Rootfs, Spec};
+use super::spec::{Rootfs, Spec, UserNamespace};
 use super::stubs::{self, Made};
 use super::{Notice, SandboxError, inside, trees};
 use crate::network::{self, Egress};
@@ -196,7 +196,11 @@ impl Supervisor<'_> {
         self.go(running, inside, &trees)
     }
 
-    fn go(&self, running: &Running, inside: &UnixStream, trees: &[OwnedFd]) -> Result<(), SandboxError> {
+    fn go(&mut self, running: &Running, inside: &UnixStream, trees: &[OwnedFd]) -> Result<(), SandboxError> {
+        if self.spec.user_namespace == UserNamespace::Mapped {
+            // In a user namespace RLIMIT_NPROC takes the place of the cgroup.
+            self.notices.retain(|notice| !matches!(notice, Notice::NoPidsLimit { .. }));
+        }
         let lost = |_| SandboxError::Lost { part: "sandbox".to_owned() };
         let go = Go {
             trees: trees.len(),

@@ -3,4 +3,10 @@
 //! Needs root and `/bin/busybox` (Debian's busybox-static); without them every test says so and passes.
 
 mod basics;
+mod isolation;
+mod lifetime;
+mod limits;
+mod mounts;
+mod network;
+mod rootless;
 mod world;

@@ -1,0 +1,88 @@
+//! Networks of a box's own.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{IpAddr, TcpListener};
+
+use run::sandbox::{Etc, Network, Spec, Stdio, start};
+
+use crate::world::World;
+
+#[test]
+fn none_has_a_loopback_that_is_up() {
+    let Some(world) = World::new() else { return };
+    let spec =
+        Spec { network: Network::None, ..world.shell("ls /sys/class/net; /bin/busybox ifconfig lo | grep -c UP") };
+    assert_eq!(world.prints(&spec), "lo\n1\n");
+}
+
+#[test]
+fn a_private_network_reaches_out_and_leaves_nothing() {
+    let Some(world) = World::new() else { return };
+    let listener = TcpListener::bind("0.0.0.0:0").expect("a listener");
+    let port = listener.local_addr().expect("an address").port();
+    let answer = std::thread::spawn(move || {
+        let (mut stream, peer) = listener.accept().expect("a connection");
+        stream.write_all(b"hello from outside\n").expect("an answer");
+        peer.ip()
+    });
+    let script = format!(
+        "gateway=$(/bin/busybox ip route | grep default | /bin/busybox cut -d' ' -f3); \
+                          /bin/busybox nc -w 5 $gateway {port} </dev/null"
+    );
+    let spec = Spec { network: Network::Private, ..world.shell(&script) };
+    let stdout = fs::File::create(world.path("out")).expect("a file");
+    let null = || fs::File::open("/dev/null").expect("null");
+    let process = start(&spec, Stdio::new(null(), stdout, null())).expect("it starts");
+    let Some(IpAddr::V4(address)) = process.addresses().get("eth0").copied() else {
+        eprintln!("skipped: {:?}", process.notices());
+        return;
+    };
+    process.wait().expect("it ends");
+    assert_eq!(fs::read_to_string(world.path("out")).expect("output"), "hello from outside\n");
+    assert_eq!(answer.join().expect("the listener"), IpAddr::V4(address));
+    let tables = std::process::Command::new("nft").args(["list", "tables"]).output();
+    assert!(tables.is_ok_and(|tables| !String::from_utf8_lossy(&tables.stdout).contains("kiln")));
+}
+
+#[test]
+fn the_host_s_loopback_is_out_of_reach() {
+    let Some(world) = World::new() else { return };
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
+    let port = listener.local_addr().expect("an address").port();
+    let script = format!(
+        "for a in 127.0.0.1 $(/bin/busybox ip route | grep default | /bin/busybox cut -d' ' -f3); do \
+                          /bin/busybox nc -w 1 $a {port} </dev/null && echo reached $a; done; exit 0"
+    );
+    let spec = Spec { network: Network::Private, ..world.shell(&script) };
+    assert_eq!(world.prints(&spec), "");
+}
+
+#[test]
+fn a_box_can_join_another_s_network() {
+    let Some(world) = World::new() else { return };
+    let (other, mut out) = (World::new().expect("a world"), Vec::new());
+    let (mut reader, writer) = std::io::pipe().expect("a pipe");
+    let null = || fs::File::open("/dev/null").expect("null");
+    let first = Spec { network: Network::None, ..other.shell("echo ready; sleep 60") };
+    let first = start(&first, Stdio::new(null(), writer, null())).expect("it starts");
+    reader.read_exact(&mut [0; 6]).expect("it is ready");
+    let script = "readlink /proc/self/ns/net; readlink /proc/self/ns/user; ls /sys/class/net";
+    let spec = Spec { network: Network::Join { pid: first.pid() }, ..world.shell(script) };
+    let link = |name: &str| fs::read_link(format!("/proc/{}/ns/{name}", first.pid())).expect("a link");
+    let expected = format!("{}\n{}\nlo\n", link("net").display(), link("user").display());
+    assert_eq!(world.prints(&spec), expected);
+    first.kill().expect("a kill");
+    reader.read_to_end(&mut out).expect("the rest");
+}
+
+#[test]
+fn the_three_files_are_mounted_and_read_only() {
+    let Some(world) = World::new() else { return };
+    let mut spec =
+        world.shell("cat /etc/hostname; grep -c web /etc/hosts; (echo x >>/etc/hosts) 2>/dev/null || echo ro");
+    spec.hostname = "web".to_owned();
+    assert_eq!(world.prints(&spec), "web\n1\nro\n");
+    let spec = Spec { etc: Etc::Image, ..world.shell("ls /etc") };
+    assert_eq!(world.prints(&spec), "group\npasswd\n");
+}
