@@ -16,6 +16,7 @@
 
 pub mod action;
 pub mod archive;
+mod area;
 pub mod blob;
 pub mod boot;
 pub mod capture;

@@ -18,6 +18,9 @@ use crate::store::{Area, Placed, StoreError, found};
 /// The directory in a session's `tmp/` where a collector puts what it is about to unlink.
 pub(crate) const TRASH: &str = "trash";
 
+/// The mode of a lease that could not list what it holds: everything must stay.
+pub(crate) const HOLDS_EVERYTHING: u32 = 0o660;
+
 #[derive(Debug)]
 pub(crate) struct Session {
     lease: File,
@@ -60,7 +63,14 @@ impl Session {
             lines.push(b'\n');
         }
         // One write with O_APPEND: a collector never sees half a line that later grows into a whole one.
-        (&self.lease).write_all(&lines).map_err(StoreError::io("append to", &self.lease_path))
+        match (&self.lease).write_all(&lines).map_err(StoreError::io("append to", &self.lease_path)) {
+            // On a full disk nothing can be listed, but a change of mode needs no room.
+            Err(error) if error.is_no_space() => {
+                let everything = fs::Permissions::from_mode(HOLDS_EVERYTHING);
+                self.lease.set_permissions(everything).map_err(StoreError::io("protect", &self.lease_path))
+            }
+            result => result,
+        }
     }
 
     pub(crate) fn temporary(&self) -> Result<Temporary, StoreError> {

@@ -1,3 +1,5 @@
+//! Archives of every form, whole and damaged, by our own hand and by the peers.
+
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::Read;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use rustix::fs::{FlockOperation, flock};
@@ -11,6 +12,7 @@ use crate::action::Stored;
 use crate::image::ImageRecord;
 use crate::inventory::{Inventory, digest, objects_of};
 use crate::root::Thing;
+use crate::session::HOLDS_EVERYTHING;
 use crate::store::{Area, Store, StoreError, found};
 use crate::{DiffId, Digest, ImageId, ObjectId};
 
@@ -24,6 +26,16 @@ pub(super) struct Marks {
     pub(super) objects: BTreeSet<ObjectId>,
     /// Whether other processes live: what is unsealed may be theirs.
     pub(super) has_company: bool,
+    /// Whether one of them could not say what it needs.
+    pub(super) everything: bool,
+}
+
+/// What a living process says that it needs.
+enum Lease {
+    /// It could not list it: the disk was full.
+    Everything,
+    /// Paths, one a line.
+    Lines(String),
 }
 
 impl Marks {
@@ -33,7 +45,10 @@ impl Marks {
         let mut marks = Self::default();
         for lease in store.other_leases()? {
             marks.has_company = true;
-            lease.lines().for_each(|line| marks.lease(store, line));
+            match lease {
+                Lease::Everything => marks.everything = true,
+                Lease::Lines(lines) => lines.lines().for_each(|line| marks.lease(store, line)),
+            }
         }
         for pin in store.pins()? {
             pin.things.into_iter().for_each(|thing| marks.thing(store, thing));
@@ -108,7 +123,7 @@ impl Marks {
 
 impl Store {
     /// What the leases of other living processes say.
-    fn other_leases(&self) -> Result<Vec<String>, StoreError> {
+    fn other_leases(&self) -> Result<Vec<Lease>, StoreError> {
         let own = self.session()?.name().to_owned();
         let directory = self.dir(Area::Leases);
         let entries = found(fs::read_dir(&directory)).map_err(StoreError::io("list", &directory))?;
@@ -123,12 +138,15 @@ impl Store {
     }
 }
 
-fn living_lease(path: &Path) -> Result<Option<String>, StoreError> {
+fn living_lease(path: &Path) -> Result<Option<Lease>, StoreError> {
     let Some(mut file) = found(File::open(path)).map_err(StoreError::io("open", path))? else { return Ok(None) };
     if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
         return Ok(None);
     }
+    if file.metadata().map_err(StoreError::io("examine", path))?.mode() & 0o777 == HOLDS_EVERYTHING {
+        return Ok(Some(Lease::Everything));
+    }
     let mut text = Vec::new();
     file.read_to_end(&mut text).map_err(StoreError::io("read", path))?;
-    Ok(Some(String::from_utf8_lossy(&text).into_owned()))
+    Ok(Some(Lease::Lines(String::from_utf8_lossy(&text).into_owned())))
 }

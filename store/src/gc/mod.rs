@@ -88,7 +88,8 @@ impl Store {
         };
         let inventory = Inventory::take(&collector)?;
         let marks = Marks::read(&collector, &inventory)?;
-        let plan = Plan::make(&inventory, &marks, options.max_size_bytes);
+        let plan =
+            if marks.everything { Plan::default() } else { Plan::make(&inventory, &marks, options.max_size_bytes) };
         let mut gc = Gc { before_bytes: inventory.bytes(), ..Gc::default() };
         gc.collected = match options.mode {
             GcMode::DryRun => plan.collected(&inventory),

@@ -12,6 +12,10 @@ use crate::session::{self, remove_tree, trash_name};
 use crate::store::{Presence, Store, StoreError, found};
 use crate::{DiffId, ObjectId};
 
+/// How many things are set aside at once. Few enough that the directory for them fits on a full
+/// disk, and that nobody misses them for long.
+const AT_ONCE: usize = 64;
+
 pub(super) struct Sweeper<'a> {
     store: &'a Store,
     inventory: &'a Inventory,
@@ -116,9 +120,20 @@ impl<'a> Sweeper<'a> {
         mut doomed: Vec<Doomed>,
         is_needed: impl Fn(&Marks, &Collected) -> bool,
     ) -> Result<(), StoreError> {
-        if doomed.is_empty() {
-            return Ok(());
+        while !doomed.is_empty() {
+            let rest = doomed.split_off(doomed.len().min(AT_ONCE));
+            self.set_some_aside(doomed, &is_needed)?;
+            doomed = rest;
         }
+        Ok(())
+    }
+
+    fn set_some_aside(
+        &mut self,
+        mut doomed: Vec<Doomed>,
+        is_needed: impl Fn(&Marks, &Collected) -> bool,
+    ) -> Result<(), StoreError> {
+        let is_needed = |marks: &Marks, what: &Collected| marks.everything || is_needed(marks, what);
         let marks = Marks::read(self.store, self.inventory)?;
         doomed.retain(|doomed| !is_needed(&marks, &doomed.what));
         for path in doomed.iter().flat_map(|doomed| &doomed.paths) {

@@ -1,3 +1,5 @@
+//! What goes, what stays, and that builds and collections do not disturb each other.
+
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
