@@ -13,6 +13,12 @@
 //!   credentials, host                  who one is; where registries are
 //! ```
 //!
+//! `oci-client` is trusted with the registries' error documents ([`Refusal`]), and is a witness in the
+//! tests: an independent client that pulls what kiln has pushed. Requests do not go through it, since
+//! it reads answers of any length into memory, drops the headers of refusals (`Retry-After`, the
+//! challenge of a 401), lets its HTTP library follow redirects from https to http, forgets the upload
+//! that a refused mount opens, asks for tokens of one repository only, and has no client certificates.
+//!
 //! The face is blocking, bytes cross as [`std::io::Read`]; async stays in `transport`, `session` and
 //! `token`. Nothing here prints: see [`Event`]. `builder` and `run` do not know this crate.
 

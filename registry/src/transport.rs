@@ -1,10 +1,7 @@
 //! Connections: the thread that drives them, TLS, proxies, and sending one [`Call`].
 //!
 //! Async stays in here and in `session.rs`. One thread drives all sockets; whoever needs an answer
-//! blocks on [`Net::wait`]. Requests go through `reqwest` and not through `oci-client`: that one
-//! reads answers of any length into memory, drops the headers of refusals (`Retry-After`, the
-//! challenge of a 401), follows redirects from https to http, forgets the upload that a refused
-//! mount opens, and has no client certificates.
+//! blocks on [`Net::wait`]. No redirect is followed by itself: where one may lead is decided here.
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};

@@ -200,6 +200,25 @@ fn chunks_arrive_as_one_blob() {
 }
 
 #[test]
+fn another_client_pulls_what_was_pushed() {
+    let Some(server) = Server::start(&Auth::Anonymous, Transport::Plain) else { return };
+    let (_directory, store) = store();
+    let image = built(&store, &[300_000, 10]);
+    let reference = server.reference("project/app:witness");
+    let pushed = anonymous().push(&store, image, &reference, &PushOptions::default(), &silent).unwrap();
+
+    use oci_client::client::{Client, ClientConfig, ClientProtocol};
+    let config = ClientConfig { protocol: ClientProtocol::Http, ..ClientConfig::default() };
+    let (client, name) = (Client::try_from(config).unwrap(), reference.to_string().parse().unwrap());
+    let gzip = vec![MediaType::OciLayerGzip.as_str()];
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let pulled = runtime.block_on(client.pull(&name, &oci_client::secrets::RegistryAuth::Anonymous, gzip)).unwrap();
+    assert_eq!(pulled.digest, Some(pushed.pinned.digest.to_string()));
+    assert_eq!(Digest::of(&pulled.config.data), image.0);
+    assert_eq!(pulled.layers.len(), 2);
+}
+
+#[test]
 fn a_push_to_a_digest_makes_no_sense() {
     let (_directory, store) = store();
     let reference = format!("localhost:1/a@{}", Digest::of(b"")).parse().unwrap();
