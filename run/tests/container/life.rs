@@ -162,14 +162,18 @@ fn published_ports_lead_into_the_container() {
     container.start().unwrap();
     let port = container.state().unwrap().running().unwrap().ports[0].host_port;
     let deadline = Instant::now() + Duration::from_secs(10);
-    let answer = loop {
-        let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-        stream.write_all(b"hello").unwrap();
-        stream.shutdown(std::net::Shutdown::Write).unwrap();
+    let ask = || -> std::io::Result<String> {
+        let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+        stream.write_all(b"hello")?;
+        stream.shutdown(std::net::Shutdown::Write)?;
         let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    };
+    let answer = loop {
         // Until it listens, a connection is reset.
-        match stream.read_to_string(&mut answer) {
-            Ok(_) => break answer,
+        match ask() {
+            Ok(answer) => break answer,
             Err(error) if Instant::now() > deadline => panic!("{error}"),
             Err(_) => std::thread::sleep(Duration::from_millis(20)),
         }
