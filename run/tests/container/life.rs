@@ -155,7 +155,7 @@ fn volumes_start_with_the_images_files_and_outlive_containers() {
 #[test]
 fn published_ports_lead_into_the_container() {
     let Some(world) = World::new() else { return };
-    let mut options = world.options(&["nc", "-lk", "-p", "8080", "-e", "cat"]);
+    let mut options = world.options(&["nc", "-ll", "-p", "8080", "-e", "cat"]);
     options.network.mode = NetworkMode::Private;
     options.network.ports = PortMapping::parse("127.0.0.1::8080").unwrap();
     let container = create(&world.store, &options).unwrap();
