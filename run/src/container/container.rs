@@ -148,11 +148,24 @@ impl Container {
     /// # Errors
     /// If it cannot be started, or runs already.
     pub fn run(&self, attachment: &Attachment<'_>) -> Result<Ended, ContainerError> {
+        self.run_noting(attachment, |_| {})
+    }
+
+    /// The same, and tells what it does not have although it was asked for, before its first output.
+    ///
+    /// # Errors
+    /// If it cannot be started, or runs already.
+    pub fn run_noting(
+        &self,
+        attachment: &Attachment<'_>,
+        note: impl FnOnce(&[String]),
+    ) -> Result<Ended, ContainerError> {
         let input = if attachment.stdin.is_some() { Input::Own } else { Input::None };
         let size = [attachment.stdin, attachment.stdout].into_iter().flatten().find_map(Size::of);
         let signals = self.catch(attachment)?;
-        let (connection, _) =
+        let (connection, notices) =
             self.launch(Some(input), size)?.ok_or_else(|| ContainerError::Running(self.config.name.clone()))?;
+        note(&notices);
         attach::follow(connection, attachment, signals, (&self.directory, &self.config), Role::Owner)
     }
 

@@ -124,7 +124,8 @@ pub fn list(store: &Store, filter: &Filter) -> Result<Vec<Listed>, ContainerErro
     for id in ids(store)? {
         match look(store, id) {
             Ok(Some(found)) if filter.accepts(&found) => listed.push(found),
-            Ok(_) | Err(ContainerError::NoSuchContainer(_)) => {}
+            // One whose record a power cut has taken must not hide the others; `tidy` removes it.
+            Ok(_) | Err(ContainerError::NoSuchContainer(_) | ContainerError::Record { .. }) => {}
             Err(error) => return Err(error),
         }
     }

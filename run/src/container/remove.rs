@@ -4,9 +4,9 @@
 //! container; what is deleted afterwards nobody can see. A crash in between leaves litter in `tmp/`, a
 //! pin, a name and volumes that lead nowhere, which [`tidy`] removes.
 
-use store::Store;
+use store::{Store, Temporary};
 
-use super::directory::{Directory, Names};
+use super::directory::{Directory, Locked, Names, ids};
 use super::error::ContainerError;
 use super::id::ContainerId;
 use super::mount::{Lifetime, MountSource};
@@ -20,13 +20,13 @@ pub(super) fn remove_ended(store: &Store, directory: &Directory, config: &Config
         // Somebody has started it again.
         return Err(ContainerError::Running(config.name.clone()));
     }
-    let grave = store.temporary()?;
-    {
+    let grave = {
         let names = Names::lock(store)?;
-        let from = directory.path();
-        std::fs::rename(from, grave.path().join("container")).map_err(ContainerError::io("remove", from))?;
+        let grave = bury(store, directory)?;
         names.release(&config.name, config.id);
-    }
+        grave
+    };
+    drop(grave);
     discard_belongings(store, config)
 }
 
@@ -41,14 +41,21 @@ pub(super) fn discard_belongings(store: &Store, config: &Config) -> Result<(), C
     Ok(())
 }
 
-/// Removes what a crash in the middle of making or removing a container has left: pins, names and
-/// anonymous volumes without a container. Cheap where there is nothing of it.
+/// Removes what a crash has left: containers without a readable config, and pins, names and anonymous
+/// volumes without a container. Cheap where there is nothing of it.
 ///
 /// # Errors
 /// If the store cannot be read or written.
 pub fn tidy(store: &Store) -> Result<(), ContainerError> {
     // Containers come and go under the same lock.
     let names = Names::lock(store)?;
+    for id in ids(store)? {
+        let directory = Directory::of(store, id);
+        let is_damaged = matches!(directory.config(), Err(ContainerError::Record { .. }) | Ok(None));
+        if is_damaged && !matches!(directory.try_lock_monitor()?, Locked::Busy) {
+            drop(bury(store, &directory)?);
+        }
+    }
     names.forget_unowned()?;
     for pin in store.pins()? {
         let owner = pin.owner.strip_prefix(PIN_PREFIX).and_then(|id| id.parse().ok());
@@ -62,6 +69,14 @@ pub fn tidy(store: &Store) -> Result<(), ContainerError> {
         }
     }
     Ok(())
+}
+
+/// Takes a container away from where containers are; its files go when the grave is dropped.
+fn bury(store: &Store, directory: &Directory) -> Result<Temporary, ContainerError> {
+    let grave = store.temporary()?;
+    let from = directory.path();
+    std::fs::rename(from, grave.path().join("container")).map_err(ContainerError::io("remove", from))?;
+    Ok(grave)
 }
 
 const PIN_PREFIX: &str = "container-";

@@ -101,7 +101,12 @@ pub fn remove(store: &Store, name: &str) -> Result<(), ContainerError> {
 pub fn users(store: &Store, name: &str) -> Result<Vec<ContainerId>, ContainerError> {
     let mut users = Vec::new();
     for id in ids(store)? {
-        let mounts = Directory::of(store, id).config()?.map(|config| config.mounts).unwrap_or_default();
+        let mounts = match Directory::of(store, id).config() {
+            Ok(config) => config.map(|config| config.mounts).unwrap_or_default(),
+            // It can never run again, so it uses nothing.
+            Err(ContainerError::Record { .. }) => Vec::new(),
+            Err(error) => return Err(error),
+        };
         let is_it = |source: &MountSource| matches!(source, MountSource::Volume { name: other, .. } if other == name);
         if mounts.iter().any(|mount| is_it(&mount.source)) {
             users.push(id);

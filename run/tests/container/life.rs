@@ -265,11 +265,16 @@ fn what_a_crash_leaves_is_tidied() {
     let Some(world) = World::with(|config| config.config.volumes = ["/data".to_owned()].into()) else { return };
     let kept = world.create(&["true"]);
     let lost = world.create(&["true"]);
-    let path = world.store.path().join("containers").join(lost.id().to_string());
-    std::fs::remove_dir_all(path).unwrap();
+    let damaged = world.create(&["true"]);
+    let path = |container: &Container| world.store.path().join("containers").join(container.id().to_string());
+    std::fs::remove_dir_all(path(&lost)).unwrap();
+    std::fs::write(path(&damaged).join("config.json"), "").unwrap();
+    let everything = list::Filter { all: true, conditions: Vec::new() };
+    assert_eq!(list(&world.store, &everything).unwrap().len(), 1);
     run::container::tidy(&world.store).unwrap();
     let names = |area: &str| names_in(&world.store.path().join(area));
     assert_eq!((names("volumes").len(), names("roots").len(), names("containers/names").len()), (1, 1, 1));
+    assert_eq!(names("containers"), BTreeSet::from(["names".to_owned(), kept.id().to_string()]));
     kept.start().unwrap();
     assert_eq!(kept.wait().unwrap(), 0);
 }
