@@ -228,7 +228,7 @@ impl Container {
             (true, Force::Kill) => self.stop(Some(Duration::ZERO))?,
             (false, _) => {}
         }
-        remove::remove_ended(&self.store, &self.directory, &self.config)
+        remove::remove_ended(&self.store, &self.directory, &self.config).map(drop)
     }
 
     /// Gives it another name.

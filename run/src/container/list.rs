@@ -138,7 +138,7 @@ fn look(store: &Store, id: super::id::ContainerId) -> Result<Option<Listed>, Con
     let state = container.state()?;
     let lost = state.exited().is_some_and(|exited| exited.seen != Seen::ByMonitor);
     if lost && container.config().after == After::Remove {
-        remove_ended(store, container.directory(), container.config())?;
+        drop(remove_ended(store, container.directory(), container.config())?);
         return Ok(None);
     }
     Ok(Some(Listed { container, state }))

@@ -13,9 +13,13 @@ use super::mount::{Lifetime, MountSource};
 use super::record::Config;
 use super::volume;
 
+/// What is left of a removed container for a moment: its files are deleted when this is dropped.
+#[must_use]
+pub(super) struct Grave(#[expect(dead_code, reason = "held, not used")] Option<Temporary>);
+
 /// Removes the container, unless somebody has been faster.
-pub(super) fn remove_ended(store: &Store, directory: &Directory, config: &Config) -> Result<(), ContainerError> {
-    let Some(_lock) = directory.lock()? else { return Ok(()) };
+pub(super) fn remove_ended(store: &Store, directory: &Directory, config: &Config) -> Result<Grave, ContainerError> {
+    let Some(_lock) = directory.lock()? else { return Ok(Grave(None)) };
     if directory.state()?.is_some_and(|state| state.running().is_some()) {
         // Somebody has started it again.
         return Err(ContainerError::Running(config.name.clone()));
@@ -26,8 +30,8 @@ pub(super) fn remove_ended(store: &Store, directory: &Directory, config: &Config
         names.release(&config.name, config.id);
         grave
     };
-    drop(grave);
-    discard_belongings(store, config)
+    discard_belongings(store, config)?;
+    Ok(Grave(Some(grave)))
 }
 
 /// Removes what is a container's own outside of its directory: its pin and its anonymous volumes.

@@ -20,9 +20,14 @@ fn kill_monitor(container: &Container) -> i32 {
 }
 
 fn wait_until_gone(pid: i32) {
+    until(|| !Path::new(&format!("/proc/{pid}/root/bin")).exists());
+}
+
+/// A killed process is dying for a moment, during which it still holds its lock.
+fn until(holds: impl Fn() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(2);
-    while Path::new(&format!("/proc/{pid}/root/bin")).exists() {
-        assert!(Instant::now() < deadline, "the container outlives its monitor");
+    while !holds() {
+        assert!(Instant::now() < deadline, "it takes more than two seconds");
         std::thread::sleep(Duration::from_millis(2));
     }
 }
@@ -62,8 +67,9 @@ fn a_lost_container_that_was_to_be_removed_is() {
     options.after = After::Remove;
     let container = create(&world.store, &options).unwrap();
     container.start().unwrap();
-    wait_until_gone(kill_monitor(&container));
-    assert!(list(&world.store, &list::Filter { all: true, conditions: Vec::new() }).unwrap().is_empty());
+    kill_monitor(&container);
+    let everything = list::Filter { all: true, conditions: Vec::new() };
+    until(|| list(&world.store, &everything).unwrap().is_empty());
     assert!(Container::open(&world.store, container.id()).is_err());
 }
 
@@ -75,7 +81,9 @@ fn after_a_reboot_no_pid_is_believed() {
     wait_until_gone(pid);
     let other_boot: BootId = "0123456789abcdef0123456789abcdef".parse().unwrap();
     let store = Store::open_in_boot(world.store.path(), other_boot).unwrap();
-    let state = Container::open(&store, container.id()).unwrap().state().unwrap();
+    let seen = Container::open(&store, container.id()).unwrap();
+    until(|| seen.state().unwrap().running().is_none());
+    let state = seen.state().unwrap();
     assert_eq!((state.exited().unwrap().seen, state.exited().unwrap().code), (Seen::LostAtReboot, 255));
     let text = list::status_text(&state, jiff::Timestamp::now());
     assert!(text.starts_with("Exited (255)") && text.ends_with("(lost at reboot)"), "{text}");

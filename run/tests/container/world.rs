@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{Read, Seek, Write};
 use std::os::fd::AsFd;
 use std::path::Path;
+use std::time::Duration;
 
 use run::container::options::{After, NetworkMode};
 use run::container::terminal::DetachKeys;
@@ -14,9 +15,10 @@ use tempfile::TempDir;
 
 /// A store with an image.
 pub(crate) struct World {
-    pub(crate) directory: TempDir,
     pub(crate) store: Store,
     pub(crate) image: ImageId,
+    /// Last, since fields are dropped in order and the store is in it.
+    pub(crate) directory: TempDir,
 }
 
 /// What a container said while one was attached to it.
@@ -92,6 +94,14 @@ impl Drop for World {
         let everything = list::Filter { all: true, conditions: Vec::new() };
         for listed in list(&self.store, &everything).unwrap_or_default() {
             let _ = listed.container.remove(Force::Kill);
+        }
+        // Monitors end a moment after they have said so, and until then have a directory in `tmp/`.
+        let sessions = || std::fs::read_dir(self.store.path().join("tmp")).map_or(0, Iterator::count);
+        for _ in 0..400 {
+            if sessions() <= 1 {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(5));
         }
     }
 }

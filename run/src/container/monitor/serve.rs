@@ -237,14 +237,15 @@ impl Server {
         drop(listener);
         directory.unlisten();
         drop(lock);
-        if config.after == After::Remove {
-            // It stays in the list then, and can be removed by hand.
-            let _ = remove::remove_ended(&store, &directory, &config);
-        }
+        // If that fails it stays in the list, and can be removed by hand.
+        let remove = || remove::remove_ended(&store, &directory, &config).ok();
+        let grave = if config.after == After::Remove { remove() } else { None };
         for client in &mut clients {
             client.connection.queue(&Frame::Report(Report::Exited(exited.clone())));
             client.connection.flush();
         }
+        // It is gone for everybody; nobody has to wait for the deleting.
+        drop(grave);
         clients.iter_mut().for_each(|client| client.connection.drain());
         ExitCode::SUCCESS
     }
