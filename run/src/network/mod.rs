@@ -137,6 +137,17 @@ impl Egress {
     }
 }
 
+/// The ways out that are installed and that a kiln of `standing` may use, best first.
+pub(crate) fn means(standing: Standing) -> Vec<String> {
+    let tun = std::fs::File::options().read(true).write(true).open("/dev/net/tun").is_ok();
+    let installed = |name: &str| program::find(name).is_some();
+    let nat = standing == Standing::Root && (installed("nft") || installed("iptables"));
+    let pasta = standing != Standing::Root && tun && installed("pasta");
+    let slirp4netns = tun && installed("slirp4netns");
+    let means = [("nat", nat), ("pasta", pasta), ("slirp4netns", slirp4netns)];
+    means.into_iter().filter(|(_, usable)| *usable).map(|(name, _)| name.to_owned()).collect()
+}
+
 /// Brings up the loopback interface, and `interface` if the box has one, in the caller's namespace.
 pub(crate) fn up(interface: Option<&Interface>) -> io::Result<()> {
     let socket = rustix::net::socket(AddressFamily::INET, SocketType::DGRAM, None)?;

@@ -180,9 +180,12 @@ mod tests {
             .map_err(|error| error.to_string())
     }
 
+    /// User, additional groups, and the ids, groups and home that come of them.
+    type Row = (&'static str, &'static [&'static str], (u32, u32, &'static [u32], &'static str));
+
     #[test]
     fn users_are_found() {
-        let rows: [(&str, &[&str], (u32, u32, &[u32], &str)); 9] = [
+        let rows: [Row; 9] = [
             ("", &[], (0, 0, &[10], "/root")),
             ("root", &[], (0, 0, &[10], "/root")),
             ("app", &[], (1000, 1001, &[10, 44], "/home/app")),

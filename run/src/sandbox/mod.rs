@@ -36,9 +36,20 @@ pub use spec::{
     Network, Paths, PidsLimit, Rlimit, Rootfs, Seccomp, Source, Spec, Terminal, UserNamespace,
 };
 
+pub(crate) use process::fails_to_start;
 pub(crate) use supervisor::{SUPERVISOR, leave};
 
 use serde::{Deserialize, Serialize};
+
+/// The controllers of limits that this user can use, by name.
+pub(crate) fn usable_controllers(layout: &CgroupLayout) -> Vec<String> {
+    cgroup::usable_controllers(layout)
+}
+
+/// Whether there is a system call filter for this architecture.
+pub(crate) fn filters_system_calls() -> bool {
+    seccomp::filter(CapabilitySet::docker_default()).is_some()
+}
 
 /// Something that a box does not have although it was asked for, because this machine has less.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]

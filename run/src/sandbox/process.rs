@@ -141,6 +141,12 @@ pub fn start(spec: &Spec, stdio: Stdio) -> Result<Process, SandboxError> {
     }
 }
 
+/// Why exactly `spec`'s box, with nothing less, does not start.
+pub(crate) fn fails_to_start(spec: &Spec, tier: &Tier) -> Option<SandboxError> {
+    let stdio = Stdio::null().doing(|| "open /dev/null".to_owned());
+    stdio.and_then(|stdio| start_in(spec, &stdio, tier)).err()
+}
+
 impl Process {
     /// The box's first process, as kiln sees it. Its namespaces are those of `/proc/PID/ns`.
     pub fn pid(&self) -> i32 {

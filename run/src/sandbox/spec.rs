@@ -317,7 +317,7 @@ pub enum PidsLimit {
 pub enum Terminal {
     /// The descriptors of [`Stdio`](super::Stdio).
     Pipes,
-    /// A new terminal of the box; [`Process::console`](super::Process::console) is its master.
+    /// A new terminal of the box; [`Process::take_console`](super::Process::take_console) is its master.
     Console {
         /// Lines at the start.
         rows: u16,

@@ -14,6 +14,14 @@ fn a_command_runs_and_ends() {
 }
 
 #[test]
+fn root_s_box_lacks_nothing() {
+    let Some(world) = World::new() else { return };
+    let said = world.run(&world.shell("echo out; echo err >&2")).expect("it runs");
+    assert_eq!((said.stdout.as_str(), said.stderr.as_str()), ("out\n", "err\n"));
+    assert_eq!(said.notices, Vec::<String>::new());
+}
+
+#[test]
 fn a_directory_is_a_root_too() {
     let Some(world) = World::new() else { return };
     let rootfs = Rootfs::Directory { path: world.path("lower") };

@@ -227,6 +227,13 @@ fn settings(limits: &Limits) -> Vec<Setting> {
     settings
 }
 
+/// The controllers that a cgroup can be made with here, by name.
+pub(super) fn usable_controllers(layout: &Layout) -> Vec<String> {
+    let all = [Controller::Memory, Controller::Cpu, Controller::Cpuset, Controller::Pids];
+    let usable = all.into_iter().filter(|controller| Cgroup::default().directory(layout, *controller).is_ok());
+    usable.map(|controller| controller.name().to_owned()).collect()
+}
+
 /// The name that a supervisor gives its cgroup: its process, told apart from a later one of that id.
 fn own_name() -> String {
     let pid = std::process::id();
