@@ -1,7 +1,7 @@
 //! The one way in: a request goes in, an image comes out.
 //!
 //! A build parses, plans, solves and assembles. It reads the Dockerfile's bytes from the request,
-//! the user's directories from disk, images from an [`ImageSource`](crate::ImageSource), and
+//! the user's directories from disk, images from an [`ImageSource`], and
 //! everything else from the store. It tags nothing and syncs nothing: whoever calls it does that
 //! before saying that all is well.
 
@@ -90,6 +90,8 @@ pub enum NamedContext {
     Directory(ContextDirectory),
     /// An image (`docker-image://`).
     Image(Reference),
+    /// Nothing (`docker-image://scratch`).
+    Scratch,
 }
 
 /// Where a secret comes from. It is read when a step needs it, and not before.

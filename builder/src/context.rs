@@ -132,8 +132,8 @@ fn verdict(rules: &IgnoreFile, path: &RelPath, kind: Kind) -> Verdict {
 
 fn times(clock: Clock) -> Times {
     match clock {
-        Clock::Epoch(epoch) | Clock::Preserve { epoch: Some(epoch), .. } => Times::Exactly(epoch),
-        Clock::Preserve { epoch: None, .. } => Times::Preserve,
+        Clock::Epoch(epoch) => Times::Exactly(epoch),
+        Clock::Preserve { .. } => Times::Preserve,
     }
 }
 

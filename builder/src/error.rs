@@ -1,7 +1,7 @@
 //! Why a build ended without an image.
 //!
 //! Every variant carries what a person needs to see: the place in the Dockerfile as a
-//! [`Span`](crate::diagnostic::Span), the exit status, the last lines of the log and where all of it
+//! [`Span`], the exit status, the last lines of the log and where all of it
 //! is. How that looks, and which exit status the command has, the command decides.
 
 use std::path::PathBuf;
@@ -30,7 +30,7 @@ pub enum BuildError {
     #[error(transparent)]
     Request(#[from] RequestError),
     /// A base image cannot be had.
-    #[error("{source}")]
+    #[error("cannot build from this image")]
     Image {
         /// Where the Dockerfile names it.
         span: Option<Span>,
@@ -53,13 +53,13 @@ pub enum BuildError {
         log: PathBuf,
     },
     /// A step could not be done.
-    #[error("{source}")]
+    #[error("{}", step.text)]
     Step {
         /// The step.
         step: Box<Step>,
         /// What went wrong.
         #[source]
-        source: StepError,
+        source: Box<StepError>,
     },
     /// The finished image cannot be kept.
     #[error(transparent)]

@@ -123,13 +123,16 @@ impl Exit {
 /// Why a command could not be executed at all.
 #[derive(Debug, thiserror::Error)]
 pub enum ExecuteError {
-    /// This machine does not run programs of that platform.
-    #[error("cannot run commands for {platform} on this machine, which is {host}")]
+    /// This machine does not seem to run programs of that platform.
+    #[error("cannot run a command for {platform} on this machine, which is {host}")]
     Platform {
         /// What the step is built for.
         platform: String,
         /// What the machine is.
         host: String,
+        /// What went wrong.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The box could not be set up, or the program could not be started.
     #[error("cannot start the command")]

@@ -360,7 +360,7 @@ impl Clock {
     pub fn times_of_context(self) -> Times {
         match self {
             Self::Epoch(epoch) => Times { exactly: Some(epoch), ceiling: Some(epoch), new: epoch },
-            Self::Preserve { epoch, now } => Times { exactly: epoch, ceiling: None, new: epoch.unwrap_or(now) },
+            Self::Preserve { epoch, now } => Times { exactly: None, ceiling: None, new: epoch.unwrap_or(now) },
         }
     }
 

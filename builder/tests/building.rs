@@ -248,7 +248,8 @@ fn nothing_runs_twice() {
 fn what_a_step_leaves_decides_and_not_that_it_ran() {
     let house = House::new();
     house.file("f", "1");
-    let dockerfile = "FROM base AS one\nCOPY f /f\nRUN write /out same\nFROM base\nCOPY --from=one /out /out\nRUN count /n\n";
+    let dockerfile =
+        "FROM base AS one\nCOPY f /f\nRUN write /out same\nFROM base\nCOPY --from=one /out /out\nRUN count /n\n";
     house.build(dockerfile);
     assert_eq!(house.runs(), 2);
     house.file("f", "2");
@@ -272,7 +273,8 @@ fn a_copied_layer_is_reused_on_a_base_that_agrees_along_the_path() {
 #[test]
 fn only_what_the_target_needs_is_done() {
     let house = House::new();
-    let dockerfile = "FROM nowhere/at/all AS unused\nRUN fail\nFROM base AS used\nRUN write /a 1\nFROM used\nRUN write /b 2\n";
+    let dockerfile =
+        "FROM nowhere/at/all AS unused\nRUN fail\nFROM base AS used\nRUN write /a 1\nFROM used\nRUN write /b 2\n";
     house.build(dockerfile);
     assert_eq!(house.runs(), 2);
     let mut request = house.request(dockerfile);
@@ -300,7 +302,8 @@ fn a_failing_command_ends_the_build_with_its_log() {
 #[test]
 fn the_first_error_stops_the_others_and_so_does_a_cancelled_request() {
     let house = House::new();
-    let dockerfile = "FROM base AS a\nRUN sleep\nFROM base AS b\nRUN fail\nFROM base\nCOPY --from=a / /a\nCOPY --from=b / /b\n";
+    let dockerfile =
+        "FROM base AS a\nRUN sleep\nFROM base AS b\nRUN fail\nFROM base\nCOPY --from=a / /a\nCOPY --from=b / /b\n";
     let mut request = house.request(dockerfile);
     request.jobs = std::num::NonZeroUsize::new(2).unwrap();
     assert!(matches!(house.try_build(&request), Err(BuildError::Failed { .. })));
@@ -346,7 +349,7 @@ fn a_dry_run_says_what_would_run_and_why() {
     house.runs();
     house.file("f", "2");
     let steps = builder::dry_run(&house.request(dockerfile), &house.store, &house.source, &Quiet).unwrap();
-    let steps: Vec<_> = steps.iter().filter(|step| step.step.position != None).map(|step| step.outcome).collect();
+    let steps: Vec<_> = steps.iter().filter(|step| step.step.position.is_some()).map(|step| step.outcome).collect();
     assert_eq!(steps, [Outcome::WouldRun, Outcome::Unknown, Outcome::Unknown]);
     assert_eq!(house.runs(), 0);
 }
@@ -362,16 +365,31 @@ fn refusals_name_the_place() {
         ("FROM base\nCOPY --chown=nobody a /x\n", "unable to find user nobody"),
         ("FROM base\nCOPY a /etc/passwd/x\n", "cannot copy below /etc/passwd: not a directory"),
         ("FROM base AS x\nCOPY --from=x /a /b\n", "circular dependency"),
-        ("FROM base AS x\nCOPY --from=y /a /b\nFROM base AS y\nFROM x\n", "it needs to be defined before current stage"),
+        (
+            "FROM base AS x\nCOPY --from=y /a /b\nFROM base AS y\nFROM x\n",
+            "it needs to be defined before current stage",
+        ),
         ("FROM base\nADD http://example.test/x /x\n", "ADD of URLs is not supported yet"),
         ("FROM base\nRUN --mount=type=ssh true\n", "RUN --mount=type=ssh is not supported yet"),
         ("FROM base\nRUN --mount=type=secret,id=x,required=true true\n", "secret \"x\" is required"),
         ("FROM missing\n", "missing:latest: not found"),
     ] {
         let error = house.try_build(&house.request(dockerfile)).unwrap_err();
-        assert!(error.to_string().contains(expected), "{dockerfile}: {error}");
+        let chain = chain(&error);
+        assert!(chain.contains(expected), "{dockerfile}: {chain}");
         assert!(error.span().is_some(), "{dockerfile}");
     }
+}
+
+/// An error with all its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut causes = vec![error.to_string()];
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        causes.push(error.to_string());
+        cause = error.source();
+    }
+    causes.join(": ")
 }
 
 fn filetime(path: &Path, secs: u64) {

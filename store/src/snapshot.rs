@@ -172,7 +172,10 @@ impl Store {
         for count in (1..=layers.len()).rev() {
             let Some(checkout) = self.checkout(&layers[..count])? else { continue };
             has_stubs |= checkout.has_stubs;
-            lowers.push(checkout.path);
+            // Overlayfs takes a directory once, and a layer hides all that it put further down.
+            if !lowers.contains(&checkout.path) {
+                lowers.push(checkout.path);
+            }
         }
         if lowers.is_empty() {
             lowers.push(ensure(directory, EMPTY)?);

@@ -81,10 +81,10 @@ impl ModeChange {
         }
     }
 
-    /// The bits of a directory that is made because the destination needs it.
+    /// The bits of a directory that is made because the destination needs it; never special ones.
     pub fn of_new_parent(change: Option<&Self>) -> u16 {
         match change {
-            Some(Self::Octal(mode)) => *mode,
+            Some(Self::Octal(mode)) => *mode & 0o777,
             Some(Self::Symbolic(_)) | None => 0o755,
         }
     }
@@ -150,7 +150,7 @@ impl Clause {
 impl Permissions {
     fn bits(&self, mode: u16, kind: FileKind, who: u16) -> u16 {
         let letters = match self {
-            Self::CopyOf(shift) => return ((mode >> shift) & 7) * 0o111 & who,
+            Self::CopyOf(shift) => return (((mode >> shift) & 7) * 0o111) & who,
             Self::Letters(letters) => letters,
         };
         letters.chars().fold(0, |bits, letter| {

@@ -81,8 +81,10 @@ pub fn select(tree: &Tree, source: &str, filter: Option<&dyn Filter>) -> Result<
     }
     let start = resolve(tree, &prefix)?;
     let mut found = Vec::new();
-    if let Some(directory) = directory_at(tree, &start) {
-        walk(&directory, &start, &components[plain..], &mut found)?;
+    match entry_at(tree, &start) {
+        Some((_, Node::Directory(directory))) => walk(&directory, &start, &components[plain..], &mut found)?,
+        Some((_, Node::Leaf(_))) => {}
+        None => return Err(CopyError::not_found(&String::from_utf8_lossy(prefix.as_bytes()))),
     }
     let picks = found.iter().map(|path| pick(tree, path, source, filter)).collect::<Result<Vec<_>, _>>()?;
     Ok(picks.into_iter().flatten().collect())
@@ -120,13 +122,6 @@ fn unescape(component: &[u8]) -> Vec<u8> {
         name.push(if *byte == b'\\' { *bytes.next().unwrap_or(byte) } else { *byte });
     }
     name
-}
-
-fn directory_at(tree: &Tree, path: &RelPath) -> Option<Arc<Directory>> {
-    match entry_at(tree, path)?.1 {
-        Node::Directory(directory) => Some(directory),
-        Node::Leaf(_) => None,
-    }
 }
 
 fn plain_path(components: &[&[u8]]) -> Result<RelPath, CopyError> {

@@ -9,8 +9,11 @@ use std::fs::File;
 use std::io::{self, PipeReader, Read};
 use std::path::PathBuf;
 
-use run::sandbox::{self, AbstractSockets, Durability, Etc, PidsLimit, Process, Rlimit, Rootfs, Source, Spec, Stdio};
+use run::sandbox::{
+    self, AbstractSockets, Durability, Etc, PidsLimit, Process, Rlimit, Rootfs, SandboxError, Source, Spec, Stdio,
+};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::Mode;
 use store::{Platform, RelPath, SnapshotRoot};
 
 use super::{Ended, ExecuteError, Execution, ExecutionMount, Executor, Exit, MountSource, Output};
@@ -29,13 +32,17 @@ pub struct SandboxExecutor;
 
 impl Executor for SandboxExecutor {
     fn execute(&self, execution: &Execution<'_>, output: &Output<'_>, cancel: &Cancel) -> Result<Ended, ExecuteError> {
-        check_platform(execution.platform)?;
         let spec = spec(execution);
         let null = File::open("/dev/null").map_err(ExecuteError::Follow)?;
         let (stdout, stdout_writer) = io::pipe().map_err(ExecuteError::Follow)?;
         let (stderr, stderr_writer) = io::pipe().map_err(ExecuteError::Follow)?;
+        for writer in [&stdout_writer, &stderr_writer] {
+            // `/dev/stdout` is opened anew, by an id that is another one out here.
+            rustix::fs::fchmod(writer, Mode::from_raw_mode(0o666))
+                .map_err(|errno| ExecuteError::Follow(errno.into()))?;
+        }
         let stdio = Stdio::new(null, stdout_writer, stderr_writer);
-        let process = sandbox::start(&spec, stdio).map_err(|error| ExecuteError::Start(Box::new(error)))?;
+        let process = sandbox::start(&spec, stdio).map_err(|error| not_started(error, execution.platform))?;
         std::thread::scope(|scope| {
             let copies = [(stdout, Stream::Stdout), (stderr, Stream::Stderr)]
                 .map(|(pipe, stream)| scope.spawn(move || copy(pipe, stream, output)));
@@ -95,7 +102,7 @@ fn rootfs(root: &SnapshotRoot) -> Rootfs {
 fn mount(mount: &ExecutionMount) -> sandbox::Mount {
     let source = match &mount.source {
         MountSource::Path(path) => Source::Path { path: path.clone() },
-        MountSource::Tmpfs { size_bytes } => Source::Tmpfs { size_bytes: *size_bytes, mode: 0o1777 },
+        MountSource::Tmpfs { size_bytes } => Source::Tmpfs { size_bytes: *size_bytes, mode: 0o1777, executables: true },
         MountSource::Bytes { bytes, mode, uid, gid } => {
             Source::File { bytes: bytes.clone(), mode: (*mode).into(), uid: *uid, gid: *gid }
         }
@@ -113,16 +120,13 @@ fn absolute(path: &RelPath) -> PathBuf {
     absolute
 }
 
-/// Programs of the machine's own architecture run, and 32-bit ones on its 64-bit sibling.
-fn check_platform(platform: &Platform) -> Result<(), ExecuteError> {
+/// Whatever the platform is called, what can be executed is; if it cannot, the platform may say why.
+fn not_started(error: SandboxError, platform: &Platform) -> ExecuteError {
     let host = Platform::host();
-    let runs = platform.os == host.os
-        && (platform.architecture == host.architecture
-            || matches!((host.architecture.as_str(), platform.architecture.as_str()), ("amd64", "386")));
-    if runs {
-        return Ok(());
+    if platform.os == host.os && platform.architecture == host.architecture {
+        return ExecuteError::Start(Box::new(error));
     }
-    Err(ExecuteError::Platform { platform: platform.to_string(), host: host.to_string() })
+    ExecuteError::Platform { platform: platform.to_string(), host: host.to_string(), source: Box::new(error) }
 }
 
 fn copy(mut pipe: PipeReader, stream: Stream, output: &Output<'_>) -> io::Result<()> {

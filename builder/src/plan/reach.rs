@@ -60,6 +60,7 @@ impl<'a> Stages<'a> {
             }
             let platform = match &from.platform {
                 None => None,
+                Some(word) if word.text.is_empty() => None,
                 Some(word) => Some(scope::platform(&expanded(word, globals, escape)?.text, word.span)?),
             };
             let origin = stages.origin(&image, platform.as_ref(), stage.name.as_deref(), from.image.span)?;
@@ -223,6 +224,7 @@ impl<'a> Stages<'a> {
         match context {
             NamedContext::Directory(_) => Origin::Directory(ContextName::Named(name.to_owned())),
             NamedContext::Image(reference) => Origin::Image(self.image(reference.clone(), platform, span)),
+            NamedContext::Scratch => Origin::Scratch,
         }
     }
 

@@ -54,7 +54,8 @@ pub(super) fn expanded(word: &Word, variables: &dyn Lookup, escape: Escape) -> R
 
 /// The variables of FROM lines: what is predefined, and the ARGs before the first FROM.
 pub(super) fn globals(dockerfile: &Dockerfile, request: &BuildRequest) -> Result<Variables, PlanError> {
-    let mut globals = predefined(request);
+    let last = dockerfile.stages.last().and_then(|stage| stage.name.as_deref());
+    let mut globals = predefined(request, last.unwrap_or("default"));
     let escape = dockerfile.directives.escape;
     for statement in &dockerfile.global_args {
         for variable in &statement.value.variables {
@@ -73,10 +74,9 @@ pub(super) fn globals(dockerfile: &Dockerfile, request: &BuildRequest) -> Result
 }
 
 /// The platform and stage arguments (features A078); a build argument of the same name wins.
-fn predefined(request: &BuildRequest) -> Variables {
+fn predefined(request: &BuildRequest, last_stage: &str) -> Variables {
     let host = Platform::host();
     let target = request.platform.clone().unwrap_or_else(Platform::host);
-    let stage = request.target.clone().unwrap_or_else(|| "default".to_owned());
     let mut variables = Variables::default();
     for (prefix, platform) in [("BUILD", &host), ("TARGET", &target)] {
         let Platform { os, architecture, variant, os_version, .. } = platform;
@@ -85,7 +85,7 @@ fn predefined(request: &BuildRequest) -> Variables {
             variables.set(&format!("{prefix}{name}"), value);
         }
     }
-    variables.set("TARGETSTAGE", &stage);
+    variables.set("TARGETSTAGE", request.target.as_deref().unwrap_or(last_stage));
     let names: Vec<String> = variables.pairs().iter().map(|(name, _)| name.clone()).collect();
     for name in names {
         if let Some(given) = request.build_args.get(&name) {

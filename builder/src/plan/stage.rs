@@ -160,9 +160,9 @@ impl<'a> Planner<'a> {
             Origin::Image(request) => {
                 let mut config = self.images[&request].config.clone();
                 let platform = asked.unwrap_or_else(|| config.platform());
-                if self.stages.request.platform.is_some() || self.stages.platforms[stage].is_some() {
-                    (config.os, config.architecture) = (platform.os.clone(), platform.architecture.clone());
-                    config.variant = platform.variant.clone();
+                if let Some(target) = &self.stages.request.platform {
+                    (config.os, config.architecture) = (target.os.clone(), target.architecture.clone());
+                    config.variant.clone_from(&target.variant);
                 }
                 config.config.on_build.clear();
                 let root = self.image(&request, Some(stage));
@@ -195,7 +195,8 @@ impl<'a> Planner<'a> {
     fn arg(&mut self, arg: &Arg, state: &mut State) -> Result<(), PlanError> {
         let mut texts = Vec::new();
         for variable in &arg.variables {
-            let name = expanded(&variable.key, &state.variables, self.escape())?.text;
+            // Names are taken as they are, whatever the documentation says of expansion (BuildKit's code).
+            let name = variable.key.text.clone();
             self.consumed.insert(name.clone());
             let value = match (self.stages.request.build_args.get(&name), &variable.default) {
                 (Some(given), _) => Some(given.clone()),
@@ -221,8 +222,11 @@ impl<'a> Planner<'a> {
     ) -> Result<(), PlanError> {
         let text = expanded(path, &state.variables, self.escape())?.text;
         let path = state.absolute(&text, path.span)?;
-        state.image.config.config.working_dir = text_of(&path);
-        let history = format!("WORKDIR {}", text_of(&path));
+        // An absolute path keeps its slash, as in the field.
+        let slash = if text.starts_with('/') && text.ends_with('/') && !path.is_root() { "/" } else { "" };
+        let written = format!("{}{slash}", text_of(&path));
+        let history = format!("WORKDIR {written}");
+        state.image.config.config.working_dir = written;
         if path.is_root() {
             state.image.note(history);
             return Ok(());

@@ -1,6 +1,6 @@
 //! Cache mounts: directories that outlive builds, and what they have seen.
 //!
-//! `cache-mounts/<hash of the id>/` holds numbered copies: `0`, and more where a private one was in
+//! `cache-mounts/<hash of id, owner, mode and first content>/` holds numbered copies: `0`, and more where a private one was in
 //! use. Beside each stand its lock, which dies with its holder, and the list of root filesystems
 //! that it was used with. Files of a step that differ from what the cache saw last get the current
 //! time (DESIGN, section 5): that is what tells make, ninja and cargo that something is newer than
@@ -63,7 +63,7 @@ pub(super) fn hold(
     stop: &Cancel,
     waiting: &dyn Fn(),
 ) -> Result<Option<HeldCache>, StepError> {
-    let home = store.dir(Area::CacheMounts).join(ObjectId::of(cache.id.as_bytes()).hex());
+    let home = store.dir(Area::CacheMounts).join(ObjectId::of(identity(cache, seed.as_ref()).as_bytes()).hex());
     fs::create_dir_all(&home).map_err(StoreError::io("make", &home))?;
     store.write_file(&home.join("id"), cache.id.as_bytes())?;
     let (number, lock, hold) = match cache.sharing {
@@ -128,6 +128,13 @@ impl HeldCache {
         let line = |layers: &Vec<DiffId>| layers.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ") + "\n";
         Ok(store.write_file(&self.seen, seen.iter().map(line).collect::<String>().as_bytes())?)
     }
+}
+
+/// What names a cache: its id, and what it was when it was new (BuildKit's rule).
+fn identity(cache: &CacheMount, seed: Option<&Seed>) -> String {
+    let CacheMount { id, mode, uid, gid, .. } = cache;
+    let seed = seed.map_or_else(String::new, |seed| format!("{} {}", seed.tree.id(), seed.path));
+    format!("{mode:o} {uid}:{gid} {seed}\n{id}")
 }
 
 /// A copy that nobody uses, the first of them if it can be.

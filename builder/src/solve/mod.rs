@@ -160,7 +160,7 @@ impl Solver<'_> {
             ContextName::Main => self.request.context.as_ref(),
             ContextName::Named(name) => match self.request.contexts.get(name) {
                 Some(NamedContext::Directory(directory)) => Some(directory),
-                Some(NamedContext::Image(_)) | None => None,
+                Some(NamedContext::Image(_) | NamedContext::Scratch) | None => None,
             },
         };
         context::read(self.store, directory.ok_or(ContextError::None)?, self.clock)
@@ -198,5 +198,5 @@ impl Solved {
 
 /// An error of a step.
 fn at(vertex: &Vertex, source: StepError) -> BuildError {
-    BuildError::Step { step: Box::new(vertex.step.clone()), source }
+    BuildError::Step { step: Box::new(vertex.step.clone()), source: Box::new(source) }
 }

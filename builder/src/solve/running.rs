@@ -1,6 +1,7 @@
 //! RUN: a root filesystem, a command in it, and what it left as a layer.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
 use store::action::Part;
@@ -34,7 +35,7 @@ struct Mounted {
     env: Vec<(String, String)>,
     caches: Vec<HeldCache>,
     /// Directories of bind mounts, which go with this.
-    _temporary: Vec<Temporary>,
+    temporary: Vec<Temporary>,
 }
 
 impl Solver<'_> {
@@ -181,13 +182,22 @@ impl Solver<'_> {
                     mounted.add(mount, MountSource::Tmpfs { size_bytes: *size_bytes }, Access::ReadWrite);
                 }
                 MountKind::Secret(secret) => self.secret(mount, secret, &mut mounted).map_err(step)?,
-                MountKind::Script { content } => {
-                    let source = MountSource::Bytes { bytes: content.clone(), mode: 0o755, uid: 0, gid: 0 };
-                    mounted.add(mount, source, Access::ReadOnly);
-                }
+                MountKind::Script { content } => self.script(mount, content, &mut mounted).map_err(step)?,
             }
         }
         Ok(mounted)
+    }
+
+    /// A script is a file on disk: what is mounted from memory cannot be executed.
+    fn script(&self, mount: &Mount, content: &[u8], mounted: &mut Mounted) -> Result<(), StepError> {
+        let temporary = self.store.temporary()?;
+        let path = temporary.path().join("script");
+        let failed = |source| StepError::Log { path: path.clone(), source };
+        std::fs::write(&path, content).map_err(failed)?;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).map_err(failed)?;
+        mounted.add(mount, MountSource::Path(path.clone()), Access::ReadOnly);
+        mounted.temporary.push(temporary);
+        Ok(())
     }
 
     /// A bind mount shows a copy: what is written to it is dropped, and it looks like the tree
@@ -207,7 +217,7 @@ impl Solver<'_> {
         let directory = bind::open(temporary.path()).map_err(store::StoreError::io("open", temporary.path()))?;
         write_node(&directory, &name, &metadata, &node, &contents)?;
         mounted.add(mount, MountSource::Path(temporary.path().join("bound")), access);
-        mounted._temporary.push(temporary);
+        mounted.temporary.push(temporary);
         Ok(())
     }
 

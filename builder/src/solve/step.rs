@@ -94,10 +94,10 @@ impl Solver<'_> {
             self.progress.report(Event::Waiting { step: id, reason: Wait::SameStep });
         };
         let _lock = self.store.step_lock(key, tell).map_err(|error| step(error.into()))?;
-        if asked.vertex.lookup == Lookup::Cached || waited {
-            if let Some(result) = self.known(key).map_err(step)? {
-                return Ok(Solved { outcome: Outcome::Shared, ..self.hit(asked, key, &result) });
-            }
+        if (asked.vertex.lookup == Lookup::Cached || waited)
+            && let Some(result) = self.known(key).map_err(step)?
+        {
+            return Ok(Solved { outcome: Outcome::Shared, ..self.hit(asked, key, &result) });
         }
         if self.stop.is_cancelled() {
             return Err(BuildError::Cancelled);
@@ -105,7 +105,7 @@ impl Solver<'_> {
         self.progress.report(Event::Missed { step: id, reason: &miss });
         let started = Instant::now();
         let layer = work()?;
-        let log = self.directory.keep_log(self.store, id).map_err(|error| step(error.into()))?;
+        let log = self.directory.keep_log(self.store, id).map_err(step)?;
         let result = ActionResult { log, ..ActionResult::now(Some(layer.diff_id()), started.elapsed()) };
         self.store.put_action(key, record, &result).map_err(|error| step(error.into()))?;
         Ok(Solved { outcome: Outcome::Built, miss: Some(miss), ..self.hit(asked, key, &result) })
