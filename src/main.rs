@@ -1,3 +1,82 @@
 //! kiln: a daemonless, Nix-style builder of container images.
+//!
+//! The command: arguments in, text and exit status out. Everything else is in the crates beside it.
+
+mod cli;
+mod command;
+mod containers;
+mod context;
 mod format;
-fn main() {}
+mod interrupt;
+mod report;
+mod sources;
+mod ui;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+
+use crate::cli::{Cli, Command, ContainerCommand, ImageCommand, SystemCommand};
+use crate::context::Context;
+use crate::report::{Failure, Statuses};
+
+fn main() -> ExitCode {
+    run::intercept();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    let statuses = match &cli.command {
+        Command::Run(_) | Command::Container(ContainerCommand::Run(_)) => Statuses::Container,
+        _ => Statuses::Plain,
+    };
+    let context = Context::new(&cli.global);
+    dispatch(&cli.command, &context).unwrap_or_else(|failure| report::report(&failure, statuses))
+}
+
+fn dispatch(verb: &Command, context: &Context) -> Result<ExitCode, Failure> {
+    use command::*;
+    match verb {
+        Command::Build(args) | Command::Image(ImageCommand::Build(args)) => build::run(args, context),
+        Command::Run(args) | Command::Container(ContainerCommand::Run(args)) => run::run(args, context),
+        Command::Ps(args) | Command::Container(ContainerCommand::Ls(args)) => ps::run(args, context),
+        Command::Logs(args) | Command::Container(ContainerCommand::Logs(args)) => logs::run(args, context),
+        Command::Stop(args) | Command::Container(ContainerCommand::Stop(args)) => stop::run(args, context),
+        Command::Kill(args) | Command::Container(ContainerCommand::Kill(args)) => kill::run(args, context),
+        Command::Rm(args) | Command::Container(ContainerCommand::Rm(args)) => rm::run(args, context),
+        Command::Wait(args) | Command::Container(ContainerCommand::Wait(args)) => wait::run(args, context),
+        Command::Images(args) | Command::Image(ImageCommand::Ls(args)) => images::run(args, context),
+        Command::Rmi(args) | Command::Image(ImageCommand::Rm(args)) => rmi::run(args, context),
+        Command::Tag(args) | Command::Image(ImageCommand::Tag(args)) => tag::run(args, context),
+        Command::Push(args) | Command::Image(ImageCommand::Push(args)) => push::run(args, context),
+        Command::Pull(args) | Command::Image(ImageCommand::Pull(args)) => pull::run(args, context),
+        Command::Load(args) | Command::Image(ImageCommand::Load(args)) => load::run(args, context),
+        Command::Save(args) | Command::Image(ImageCommand::Save(args)) => save::run(args, context),
+        Command::Import(args) | Command::Image(ImageCommand::Import(args)) => import::run(args, context),
+        Command::History(args) | Command::Image(ImageCommand::History(args)) => history::run(args, context),
+        Command::Inspect(args) => inspect::run(args, context),
+        Command::Image(ImageCommand::Inspect(args)) => inspect::run_image(args, context),
+        Command::Container(ContainerCommand::Inspect(args)) => inspect::run_container(args, context),
+        Command::Login(args) => login::run(args, context),
+        Command::Logout(args) => logout::run(args, context),
+        Command::Info(args) | Command::System(SystemCommand::Info(args)) => info::run(args, context),
+        Command::Version(args) => version::run(args, context),
+        Command::Volume(verb) => volume::run(verb, context),
+        Command::Cache(verb) => cache::run(verb, context),
+        Command::Why(args) => why::run(args, context),
+        Command::Store(verb) => store::run(verb, context),
+        Command::System(SystemCommand::Df(args)) => store::usage(args, context),
+        Command::System(SystemCommand::Prune(args)) => store::prune(args, context),
+    }
+}
+
+/// Help and version are results; everything else is 125, as with `docker`.
+fn usage(error: &clap::Error) -> ExitCode {
+    let _ = error.print();
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => ExitCode::FAILURE,
+        _ => ExitCode::from(125),
+    }
+}

@@ -1,5 +1,6 @@
 //! Sizes, durations and ages for people, worded as Docker words them.
 
+use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 /// `1.23GB`: powers of 1000, at most four significant digits, as `docker images` prints sizes.
@@ -47,6 +48,31 @@ pub(crate) fn ago(time: SystemTime) -> String {
     format!("{} ago", rough(SystemTime::now().duration_since(time).unwrap_or_default()))
 }
 
+/// `2026-11-23 18:00:00 +0000 UTC`: as Docker prints times in full.
+pub(crate) fn timestamp(time: SystemTime) -> String {
+    match jiff::Timestamp::try_from(time) {
+        Ok(time) => time.strftime("%Y-%m-%d %H:%M:%S +0000 UTC").to_string(),
+        Err(_) => "N/A".to_owned(),
+    }
+}
+
+/// A moment as the standard library has it.
+pub(crate) fn system_time(time: jiff::Timestamp) -> SystemTime {
+    let since = time.as_nanosecond();
+    let distance = Duration::from_nanos_u128(since.unsigned_abs());
+    if since < 0 { SystemTime::UNIX_EPOCH - distance } else { SystemTime::UNIX_EPOCH + distance }
+}
+
+/// A moment in seconds since 1970; never before.
+pub(crate) fn unix_time(seconds: i64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(seconds.max(0).cast_unsigned())
+}
+
+/// Reads RFC 3339.
+pub(crate) fn parse_timestamp(text: &str) -> Option<SystemTime> {
+    text.parse().ok().map(system_time)
+}
+
 /// `0.4s`, `12.3s`, `3m04s`: how long a step took.
 pub(crate) fn elapsed(duration: Duration) -> String {
     match duration.as_secs() {
@@ -55,9 +81,32 @@ pub(crate) fn elapsed(duration: Duration) -> String {
     }
 }
 
+/// Reads a size as Docker's flags have it; for argument parsers.
+pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
+    run::container::options::parse_bytes(text)
+        .ok_or_else(|| format!("invalid size {text:?}: a number with b, k, m, g or t behind it"))
+}
+
+/// Reads `NAME:IP` or `NAME=IP`, the value of `--add-host`; for argument parsers.
+pub(crate) fn parse_host(text: &str) -> Result<(String, IpAddr), String> {
+    let wrong = || format!("invalid host {text:?}: NAME:IP");
+    let (name, address) = text.split_once(['=', ':']).filter(|(name, _)| !name.is_empty()).ok_or_else(wrong)?;
+    let address = address.trim_start_matches('[').trim_end_matches(']').parse().map_err(|_| wrong())?;
+    Ok((name.to_owned(), address))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn hosts() {
+        assert_eq!(parse_host("db:10.0.0.1"), Ok(("db".into(), "10.0.0.1".parse().unwrap())));
+        assert_eq!(parse_host("db=[::1]"), Ok(("db".into(), "::1".parse().unwrap())));
+        for text in ["db", ":1.2.3.4", "db:nowhere"] {
+            assert!(parse_host(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn sizes() {

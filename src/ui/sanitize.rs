@@ -80,7 +80,8 @@ fn is_colour(sequence: &str) -> bool {
 
 /// Control characters, and those that reorder or hide text around them (Unicode, bidirectional controls).
 fn is_hostile(character: char) -> bool {
-    character.is_control() || matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}')
+    character.is_control()
+        || matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}')
 }
 
 #[cfg(test)]

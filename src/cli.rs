@@ -1,0 +1,125 @@
+//! The command line as typed: every verb, and the groups that Docker has beside the verbs.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::command::*;
+
+/// Builds container images from Dockerfiles without a daemon, and runs them.
+#[derive(Debug, Parser)]
+#[command(name = "kiln", version, disable_help_subcommand = true, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What holds for every verb.
+#[derive(Debug, Args)]
+pub(crate) struct Global {
+    /// Where everything is kept [default: /var/lib/kiln for root, $XDG_DATA_HOME/kiln for others]
+    #[arg(long, global = true, value_name = "DIR", env = "KILN_ROOT")]
+    pub(crate) root: Option<PathBuf>,
+    /// Tell what happens inside, on standard error
+    #[arg(short = 'D', long, global = true)]
+    pub(crate) debug: bool,
+}
+
+/// The verbs. The groups hold the same verbs under Docker's longer names.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Build(Box<build::Args>),
+    Run(Box<run::Args>),
+    Ps(ps::Args),
+    Logs(logs::Args),
+    Stop(stop::Args),
+    Kill(kill::Args),
+    Rm(rm::Args),
+    Wait(wait::Args),
+    Images(images::Args),
+    Rmi(rmi::Args),
+    Tag(tag::Args),
+    Push(push::Args),
+    Pull(pull::Args),
+    Login(login::Args),
+    Logout(logout::Args),
+    Load(load::Args),
+    Save(save::Args),
+    Import(import::Args),
+    Inspect(inspect::Args),
+    History(history::Args),
+    Why(why::Args),
+    Version(version::Args),
+    Info(info::Args),
+    /// Work with images
+    #[command(subcommand)]
+    Image(ImageCommand),
+    /// Work with containers
+    #[command(subcommand)]
+    Container(ContainerCommand),
+    /// Work with volumes
+    #[command(subcommand)]
+    Volume(volume::Command),
+    /// Look at kiln as a whole
+    #[command(subcommand)]
+    System(SystemCommand),
+    /// Look at what is cached, and from which inputs
+    #[command(subcommand)]
+    Cache(cache::Command),
+    /// Look after the store
+    #[command(subcommand)]
+    Store(store::Command),
+}
+
+/// `kiln image …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum ImageCommand {
+    Build(Box<build::Args>),
+    History(history::Args),
+    Import(import::Args),
+    Inspect(inspect::ImageArgs),
+    Load(load::Args),
+    #[command(visible_alias = "list")]
+    Ls(images::Args),
+    Pull(pull::Args),
+    Push(push::Args),
+    Rm(rmi::Args),
+    Save(save::Args),
+    Tag(tag::Args),
+}
+
+/// `kiln container …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum ContainerCommand {
+    Inspect(inspect::ContainerArgs),
+    Kill(kill::Args),
+    Logs(logs::Args),
+    #[command(visible_aliases = ["list", "ps"])]
+    Ls(ps::Args),
+    Rm(rm::Args),
+    Run(Box<run::Args>),
+    Stop(stop::Args),
+    Wait(wait::Args),
+}
+
+/// `kiln system …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum SystemCommand {
+    Df(store::UsageArgs),
+    Info(info::Args),
+    Prune(store::PruneArgs),
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_flags_of_every_verb_fit_together() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,57 @@
+//! `kiln import`
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use store::archive::Import;
+use store::oci::ContainerConfig;
+use store::refs::TaggedImage;
+use store::{Platform, Reference, StoreError};
+
+use crate::context::Context;
+use crate::report::Failure;
+
+/// Make an image of a root filesystem in a tar archive
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The archive, compressed or not; `-` reads standard input
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// What the image is called
+    #[arg(value_name = "NAME[:TAG]")]
+    name: Option<Reference>,
+    /// What the history says
+    #[arg(short, long, default_value = "")]
+    message: String,
+    /// What the image runs on [default: this machine]
+    #[arg(long, value_name = "OS/ARCH")]
+    platform: Option<Platform>,
+}
+
+/// Imports and prints the image's id.
+pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode, Failure> {
+    let store = context.store()?;
+    let archive: Box<dyn Read + Send> = if args.file.as_os_str() == "-" {
+        Box::new(io::stdin())
+    } else {
+        Box::new(File::open(&args.file).map_err(StoreError::io("open", &args.file))?)
+    };
+    let import = Import {
+        config: ContainerConfig::default(),
+        platform: args.platform.clone().unwrap_or_else(Platform::host),
+        created: EPOCH.to_owned(),
+        comment: args.message.clone(),
+    };
+    let image = store.import(archive, &import)?;
+    store.sync()?;
+    if let Some(name) = &args.name {
+        store.tag(name, &TaggedImage::now(image))?;
+    }
+    context.print(image)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The same file makes the same image whenever it is imported, so its clock is the build's.
+const EPOCH: &str = "1980-01-01T00:00:00Z";

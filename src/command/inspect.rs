@@ -1,0 +1,134 @@
+//! `kiln inspect`
+
+use std::process::ExitCode;
+
+use run::container::{Container, ContainerError};
+use serde_json::{Value, json};
+use store::Store;
+use store::image::Image;
+use store::refs::RefError;
+
+use crate::context::Context;
+use crate::format::template::Template;
+use crate::report::{Failure, UsageError};
+
+/// Show everything about containers and images as JSON
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    what: What,
+    /// Only `container`, `image` or `volume`
+    #[arg(long = "type", value_name = "KIND")]
+    kind: Option<Kind>,
+}
+
+/// Show everything about images as JSON
+#[derive(Debug, clap::Args)]
+pub(crate) struct ImageArgs {
+    #[command(flatten)]
+    what: What,
+}
+
+/// Show everything about containers as JSON
+#[derive(Debug, clap::Args)]
+pub(crate) struct ContainerArgs {
+    #[command(flatten)]
+    what: What,
+}
+
+#[derive(Debug, clap::Args)]
+struct What {
+    /// Names, or beginnings of ids
+    #[arg(required = true, value_name = "NAME")]
+    names: Vec<String>,
+    /// A Go template, or `json`
+    #[arg(short, long, value_name = "FORMAT")]
+    format: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Kind {
+    Container,
+    Image,
+}
+
+/// Containers come before images of the same name, as in Docker.
+pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode, Failure> {
+    args.what.show(context, args.kind)
+}
+
+/// Images alone.
+pub(crate) fn run_image(args: &ImageArgs, context: &Context) -> Result<ExitCode, Failure> {
+    args.what.show(context, Some(Kind::Image))
+}
+
+/// Containers alone.
+pub(crate) fn run_container(args: &ContainerArgs, context: &Context) -> Result<ExitCode, Failure> {
+    args.what.show(context, Some(Kind::Container))
+}
+
+impl What {
+    fn show(&self, context: &Context, kind: Option<Kind>) -> Result<ExitCode, Failure> {
+        let store = context.store()?;
+        let found: Vec<Value> = self.names.iter().map(|name| find(&store, name, kind)).collect::<Result<_, _>>()?;
+        match self.format.as_deref() {
+            None => context.print(serde_json::to_string_pretty(&found)?)?,
+            Some("json") => context.print(serde_json::to_string(&found)?)?,
+            Some(format) => {
+                let template = Template::parse(format)?;
+                for one in &found {
+                    context.print(template.render(one)?)?;
+                }
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn find(store: &Store, name: &str, kind: Option<Kind>) -> Result<Value, Failure> {
+    if kind != Some(Kind::Image) {
+        match Container::find(store, name) {
+            Ok(container) => return Ok(container.inspect()?),
+            Err(ContainerError::NoSuchContainer(_)) if kind.is_none() => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let image = match store.resolve(name) {
+        Ok(id) => store.image(id)?.ok_or(RefError::MissingImage(id))?,
+        Err(RefError::NotFound(_)) if kind.is_none() => {
+            return Err(UsageError::wrong(format!("no such object: {name}")));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    describe(store, &image)
+}
+
+/// An image under Docker's keys.
+fn describe(store: &Store, image: &Image) -> Result<Value, Failure> {
+    let config: Value = serde_json::from_slice(&image.config.to_bytes())?;
+    let tags: Vec<String> = store.tags_of(image.id)?.iter().map(|name| name.familiar()).collect();
+    let digests: Vec<String> = image
+        .record
+        .repo_digests
+        .iter()
+        .map(|pinned| format!("{}@{}", pinned.repository.familiar(), pinned.digest))
+        .collect();
+    let text = |key: &str| config.get(key).cloned().unwrap_or_else(|| "".into());
+    Ok(json!({
+        "Id": image.id,
+        "RepoTags": tags,
+        "RepoDigests": digests,
+        "Parent": "",
+        "Comment": image.config.history.last().map_or("", |entry| entry.comment.as_str()),
+        "Created": text("created"),
+        "Author": text("author"),
+        "Config": config.get("config").cloned().unwrap_or(Value::Null),
+        "Architecture": text("architecture"),
+        "Variant": text("variant"),
+        "Os": text("os"),
+        "Size": image.record.size_bytes,
+        "VirtualSize": image.record.size_bytes,
+        "RootFS": {"Type": "layers", "Layers": image.layers()},
+        "Metadata": {"LastTagTime": null},
+    }))
+}

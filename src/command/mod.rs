@@ -1,0 +1,29 @@
+//! The verbs, a file each: arguments as typed, and what they do.
+
+pub(crate) mod build;
+pub(crate) mod cache;
+pub(crate) mod history;
+pub(crate) mod images;
+pub(crate) mod import;
+pub(crate) mod info;
+pub(crate) mod inspect;
+pub(crate) mod kill;
+pub(crate) mod load;
+pub(crate) mod login;
+pub(crate) mod logout;
+pub(crate) mod logs;
+pub(crate) mod ps;
+pub(crate) mod pull;
+pub(crate) mod push;
+pub(crate) mod rm;
+pub(crate) mod rmi;
+pub(crate) mod run;
+pub(crate) mod save;
+pub(crate) mod stop;
+pub(crate) mod store;
+pub(crate) mod tag;
+pub(crate) mod version;
+pub(crate) mod volume;
+pub(crate) mod wait;
+pub(crate) mod why;
+pub(crate) mod wire;

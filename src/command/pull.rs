@@ -1,0 +1,46 @@
+//! `kiln pull`
+
+use std::process::ExitCode;
+
+use registry::News;
+use store::{Platform, Reference};
+
+use super::wire::{TlsArgs, registry};
+use crate::context::{Context, note};
+use crate::report::Failure;
+use crate::ui::Style;
+use crate::ui::transfer::TransferView;
+
+/// Fetch an image from its registry
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Its name, `[HOST/]name[:tag|@digest]`
+    #[arg(value_name = "NAME")]
+    name: Reference,
+    /// Of an image for several platforms, that for this one
+    #[arg(long, value_name = "OS/ARCH", env = "DOCKER_DEFAULT_PLATFORM")]
+    platform: Option<Platform>,
+    /// Say nothing but the name
+    #[arg(short, long)]
+    quiet: bool,
+    #[command(flatten)]
+    tls: TlsArgs,
+}
+
+/// Pulls and prints the full name.
+pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode, Failure> {
+    let store = context.store()?;
+    let style = if args.quiet { Style::Quiet } else { Style::Auto };
+    let view = TransferView::new(style);
+    let platform = args.platform.clone().unwrap_or_else(Platform::host);
+    let pulled = registry(args.tls.verify())?.pull(&store, &args.name, &platform, &|event| view.show(event))?;
+    drop(view);
+    if !args.quiet {
+        note(match pulled.news {
+            News::Newer => format!("Status: Downloaded newer image for {}", args.name.familiar()),
+            News::UpToDate => format!("Status: Image is up to date for {}", args.name.familiar()),
+        });
+    }
+    context.print(&args.name)?;
+    Ok(ExitCode::SUCCESS)
+}

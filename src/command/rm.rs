@@ -1,0 +1,29 @@
+//! `kiln rm`
+
+use std::process::ExitCode;
+
+use run::container::Force;
+
+use crate::containers;
+use crate::context::Context;
+use crate::report::Failure;
+
+/// Remove containers
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Containers: names, or beginnings of ids
+    #[arg(required = true, value_name = "CONTAINER")]
+    containers: Vec<String>,
+    /// Kill those that run
+    #[arg(short, long)]
+    force: bool,
+    /// Accepted for docker's sake: anonymous volumes always go with their container
+    #[arg(short, long)]
+    volumes: bool,
+}
+
+/// Removes each in turn.
+pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode, Failure> {
+    let force = if args.force { Force::Kill } else { Force::No };
+    containers::each(context, &args.containers, |container| Ok(container.remove(force)?))
+}

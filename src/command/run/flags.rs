@@ -1,0 +1,423 @@
+//! The flags of `kiln run` as typed, and what they ask for.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use run::container::mount::MountRequest;
+use run::container::options::{
+    After, CreateOptions, Isolation, Limits, MemorySwap, NetworkMode, NetworkOptions, PidsLimit, ProcessOptions,
+    Seccomp, Ulimit,
+};
+use run::container::port::PortMapping;
+use store::{ImageId, Platform};
+
+use crate::format::units::{parse_host, parse_size};
+use crate::report::{Failure, UsageError};
+
+/// Run a command in a new container
+#[derive(Debug, clap::Args)]
+#[command(disable_help_flag = true)]
+pub(crate) struct Args {
+    /// Show this help (`-h` is the host name, as in docker)
+    #[arg(long, action = clap::ArgAction::HelpLong)]
+    help: Option<bool>,
+    /// The image: a name, or the beginning of an id
+    pub(crate) image: String,
+    /// What runs in it instead of the image's command
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    command: Vec<String>,
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+    #[command(flatten)]
+    process: ProcessArgs,
+    #[command(flatten)]
+    mounts: MountArgs,
+    #[command(flatten)]
+    network: NetworkArgs,
+    #[command(flatten)]
+    limits: LimitArgs,
+    #[command(flatten)]
+    isolation: IsolationArgs,
+}
+
+/// What concerns this command rather than the container.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ClientArgs {
+    /// Leave the container running in the background and print its id
+    #[arg(short, long)]
+    pub(crate) detach: bool,
+    /// The keys that leave an attached container running
+    #[arg(long, value_name = "KEYS", default_value = "ctrl-p,ctrl-q")]
+    pub(crate) detach_keys: String,
+    /// Pass the signals that this command gets on to the container
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    pub(crate) sig_proxy: bool,
+    /// Remove the container when it has ended
+    #[arg(long)]
+    rm: bool,
+    /// What the container is called
+    #[arg(long)]
+    name: Option<String>,
+    /// Add a label to the container
+    #[arg(short, long = "label", value_name = "KEY=VALUE")]
+    labels: Vec<String>,
+    /// Write the container's id to a file that must not exist
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cidfile: Option<PathBuf>,
+    /// When to ask the registry for the image: missing, always, never
+    #[arg(long, value_name = "WHEN", default_value = "missing")]
+    pub(crate) pull: Pull,
+    /// The platform of the image
+    #[arg(long, value_name = "OS/ARCH")]
+    pub(crate) platform: Option<Platform>,
+    /// Say nothing of a pull
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+}
+
+/// When the registry is asked for the image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Pull {
+    /// If the store does not have it.
+    Missing,
+    /// In any case.
+    Always,
+    /// In no case.
+    Never,
+}
+
+#[derive(Debug, clap::Args)]
+struct ProcessArgs {
+    /// Keep standard input open
+    #[arg(short, long)]
+    interactive: bool,
+    /// Give it a terminal
+    #[arg(short, long)]
+    tty: bool,
+    /// Set a variable; without a value it is taken from the environment
+    #[arg(short, long = "env", value_name = "NAME[=VALUE]")]
+    environment: Vec<String>,
+    /// Read variables from a file, one a line
+    #[arg(long = "env-file", value_name = "FILE")]
+    env_files: Vec<PathBuf>,
+    /// The user: name or id, with group after a colon
+    #[arg(short, long, value_name = "USER[:GROUP]")]
+    user: Option<String>,
+    /// A further group
+    #[arg(long = "group-add", value_name = "GROUP")]
+    groups: Vec<String>,
+    /// The working directory
+    #[arg(short, long, value_name = "DIR")]
+    workdir: Option<String>,
+    /// Replace the image's entrypoint
+    #[arg(long, value_name = "PROGRAM")]
+    entrypoint: Option<String>,
+    /// Have an init as process 1, which reaps orphans and passes signals on
+    #[arg(long)]
+    init: bool,
+    /// The signal that stops it
+    #[arg(long, value_name = "SIGNAL")]
+    stop_signal: Option<String>,
+    /// Seconds from that signal to SIGKILL
+    #[arg(long, value_name = "SECONDS")]
+    stop_timeout: Option<u64>,
+}
+
+#[derive(Debug, clap::Args)]
+struct MountArgs {
+    /// Mount a directory or file of the host, or a volume
+    #[arg(short, long = "volume", value_name = "[SOURCE:]TARGET[:OPTIONS]")]
+    volumes: Vec<String>,
+    /// Mount a bind, volume or tmpfs: `type=bind,source=…,target=…`
+    #[arg(long = "mount", value_name = "SPEC")]
+    mounts: Vec<String>,
+    /// Mount memory
+    #[arg(long = "tmpfs", value_name = "TARGET[:OPTIONS]")]
+    tmpfs: Vec<String>,
+    /// Make the root file system read-only
+    #[arg(long)]
+    read_only: bool,
+    /// Size of /dev/shm
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    shm_size: Option<u64>,
+}
+
+#[derive(Debug, clap::Args)]
+struct NetworkArgs {
+    /// The network: bridge (its own, with a way out), none, host, container:NAME
+    #[arg(long, visible_alias = "net", value_name = "MODE", default_value = "bridge")]
+    network: String,
+    /// Publish a port
+    #[arg(short, long = "publish", value_name = "[[IP:]HOST:]PORT[/PROTOCOL]")]
+    publish: Vec<String>,
+    /// Publish all ports that the image declares
+    #[arg(short = 'P', long)]
+    publish_all: bool,
+    /// Declare a port
+    #[arg(long, value_name = "PORT[/PROTOCOL]")]
+    expose: Vec<String>,
+    /// The host name
+    #[arg(short = 'h', long)]
+    hostname: Option<String>,
+    /// A line for /etc/hosts
+    #[arg(long = "add-host", value_name = "NAME:IP", value_parser = parse_host)]
+    add_hosts: Vec<(String, IpAddr)>,
+    /// A name server
+    #[arg(long, value_name = "IP")]
+    dns: Vec<IpAddr>,
+    /// A search domain
+    #[arg(long, value_name = "DOMAIN")]
+    dns_search: Vec<String>,
+    /// A resolver option
+    #[arg(long, value_name = "OPTION")]
+    dns_option: Vec<String>,
+}
+
+#[derive(Debug, clap::Args)]
+struct LimitArgs {
+    /// Memory limit
+    #[arg(short, long, value_name = "SIZE", value_parser = parse_size)]
+    memory: Option<u64>,
+    /// Limit of memory and swap together; -1 for no limit
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true, value_parser = parse_swap)]
+    memory_swap: Option<MemorySwap>,
+    /// How many processors' time, as 1.5
+    #[arg(long, value_name = "NUMBER", value_parser = parse_cpus)]
+    cpus: Option<u64>,
+    /// Weight against other containers
+    #[arg(short, long, value_name = "WEIGHT")]
+    cpu_shares: Option<u64>,
+    /// Processors that may be used, as 0-2,4
+    #[arg(long, value_name = "LIST")]
+    cpuset_cpus: Option<String>,
+    /// How many processes; -1 for no limit
+    #[arg(long, value_name = "NUMBER", allow_hyphen_values = true)]
+    pids_limit: Option<i64>,
+    /// Limit of a process: `nofile=1024:2048`
+    #[arg(long = "ulimit", value_name = "NAME=SOFT[:HARD]", value_parser = parse_ulimit)]
+    ulimits: Vec<Ulimit>,
+}
+
+#[derive(Debug, clap::Args)]
+struct IsolationArgs {
+    /// Grant a capability
+    #[arg(long, value_name = "NAME")]
+    cap_add: Vec<String>,
+    /// Take a capability
+    #[arg(long, value_name = "NAME")]
+    cap_drop: Vec<String>,
+    /// Grant everything
+    #[arg(long)]
+    privileged: bool,
+    /// no-new-privileges, seccomp=unconfined
+    #[arg(long = "security-opt", value_name = "OPTION")]
+    security: Vec<String>,
+    /// `host` for the host's users
+    #[arg(long, value_name = "MODE")]
+    userns: Option<String>,
+}
+
+impl Args {
+    /// What the flags ask for, for an image that was found.
+    pub(crate) fn options(&self, image: ImageId) -> Result<CreateOptions, Failure> {
+        let mut options = CreateOptions::new(image, self.image.clone());
+        options.name = self.client.name.as_deref().map(str::parse).transpose()?;
+        options.process = self.process.options(&self.command)?;
+        options.mounts = self.mounts.requests()?;
+        options.network = self.network.options()?;
+        options.limits = self.limits.limits(self.mounts.shm_size)?;
+        options.isolation = self.isolation.isolation(self.mounts.read_only)?;
+        options.after = if self.client.rm { After::Remove } else { After::Keep };
+        options.labels = pairs(&self.client.labels);
+        Ok(options)
+    }
+
+    /// Whether the container gets a terminal.
+    pub(crate) fn wants_terminal(&self) -> bool {
+        self.process.tty
+    }
+
+    /// Whether standard input goes to the container.
+    pub(crate) fn is_interactive(&self) -> bool {
+        self.process.interactive
+    }
+}
+
+impl ProcessArgs {
+    fn options(&self, command: &[String]) -> Result<ProcessOptions, Failure> {
+        let mut environment = Vec::new();
+        for file in &self.env_files {
+            let text = std::fs::read_to_string(file).map_err(store::StoreError::io("read", file))?;
+            environment.extend(env_file(&text)?);
+        }
+        environment.extend(self.environment.iter().cloned());
+        let entrypoint = |program: &String| if program.is_empty() { Vec::new() } else { vec![program.clone()] };
+        Ok(ProcessOptions {
+            entrypoint: self.entrypoint.as_ref().map(entrypoint),
+            command: (!command.is_empty()).then(|| command.to_vec()),
+            environment: environment.into_iter().filter_map(inherited).collect(),
+            user: self.user.clone(),
+            groups: self.groups.clone(),
+            working_directory: self.workdir.clone(),
+            stdin_open: self.interactive,
+            terminal: self.tty,
+            stop_signal: self.stop_signal.as_deref().map(str::parse).transpose()?,
+            stop_timeout: self.stop_timeout.map(Duration::from_secs),
+            init: self.init,
+        })
+    }
+}
+
+impl MountArgs {
+    fn requests(&self) -> Result<Vec<MountRequest>, Failure> {
+        let mut requests = Vec::new();
+        for text in &self.volumes {
+            requests.push(MountRequest::parse_volume(text)?);
+        }
+        for text in &self.mounts {
+            requests.push(MountRequest::parse_mount(text)?);
+        }
+        for text in &self.tmpfs {
+            requests.push(MountRequest::parse_tmpfs(text)?);
+        }
+        Ok(requests)
+    }
+}
+
+impl NetworkArgs {
+    fn options(&self) -> Result<NetworkOptions, Failure> {
+        let mode = match self.network.as_str() {
+            "bridge" | "default" | "private" => NetworkMode::Private,
+            "none" => NetworkMode::None,
+            "host" => NetworkMode::Host,
+            other => match other.strip_prefix("container:") {
+                Some(name) if !name.is_empty() => NetworkMode::Container(name.to_owned()),
+                _ => return Err(UsageError::Unsupported(format!("--network {other}")).into()),
+            },
+        };
+        let mut ports = Vec::new();
+        for text in &self.publish {
+            ports.extend(PortMapping::parse(text)?);
+        }
+        Ok(NetworkOptions {
+            mode,
+            ports,
+            expose: self.expose.iter().map(|port| port.parse()).collect::<Result<_, _>>()?,
+            publish_all: self.publish_all,
+            hostname: self.hostname.clone(),
+            dns_servers: self.dns.clone(),
+            dns_search: self.dns_search.clone(),
+            dns_options: self.dns_option.clone(),
+            extra_hosts: self.add_hosts.clone(),
+        })
+    }
+}
+
+impl LimitArgs {
+    fn limits(&self, shm_size_bytes: Option<u64>) -> Result<Limits, Failure> {
+        const LEAST_MEMORY_BYTES: u64 = 6 << 20;
+        if self.memory.is_some_and(|memory| memory != 0 && memory < LEAST_MEMORY_BYTES) {
+            return Err(UsageError::wrong("the least memory limit is 6m"));
+        }
+        Ok(Limits {
+            memory_bytes: self.memory.filter(|memory| *memory != 0),
+            memory_swap: self.memory_swap,
+            milli_cpus: self.cpus.filter(|cpus| *cpus != 0),
+            cpu_shares: self.cpu_shares.filter(|shares| *shares != 0),
+            cpuset_cpus: self.cpuset_cpus.clone(),
+            pids: match self.pids_limit {
+                None => PidsLimit::Default,
+                Some(limit @ 1..) => PidsLimit::Max(limit.unsigned_abs()),
+                Some(_) => PidsLimit::Unlimited,
+            },
+            ulimits: self.ulimits.clone(),
+            shm_size_bytes,
+        })
+    }
+}
+
+impl IsolationArgs {
+    fn isolation(&self, read_only: bool) -> Result<Isolation, Failure> {
+        let mut isolation = Isolation {
+            cap_add: self.cap_add.clone(),
+            cap_drop: self.cap_drop.clone(),
+            privileged: self.privileged,
+            read_only,
+            ..Isolation::default()
+        };
+        for option in &self.security {
+            match option.replacen(':', "=", 1).as_str() {
+                "no-new-privileges" | "no-new-privileges=true" => isolation.no_new_privileges = true,
+                "no-new-privileges=false" => isolation.no_new_privileges = false,
+                "seccomp=unconfined" => isolation.seccomp = Seccomp::Unconfined,
+                "seccomp=builtin" => isolation.seccomp = Seccomp::Default,
+                _ => return Err(UsageError::Unsupported(format!("--security-opt {option}")).into()),
+            }
+        }
+        isolation.host_users = match self.userns.as_deref() {
+            None | Some("") => false,
+            Some("host") => true,
+            Some(other) => return Err(UsageError::Unsupported(format!("--userns {other}")).into()),
+        };
+        Ok(isolation)
+    }
+}
+
+/// `NAME` alone takes its value from kiln's environment, or is left out if it is not set there.
+fn inherited(variable: String) -> Option<String> {
+    if variable.contains('=') {
+        return Some(variable);
+    }
+    std::env::var(&variable).ok().map(|value| format!("{variable}={value}"))
+}
+
+/// The lines of an environment file: raw, without quoting, `#` comments in the first column only.
+fn env_file(text: &str) -> Result<Vec<String>, Failure> {
+    let mut variables = Vec::new();
+    for line in text.trim_start_matches('\u{feff}').lines().map(str::trim_start) {
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let name = line.split_once('=').map_or(line, |(name, _)| name);
+        if name.is_empty() || name.contains(char::is_whitespace) {
+            return Err(UsageError::wrong(format!("invalid variable name {name:?} in an environment file")));
+        }
+        variables.push(line.to_owned());
+    }
+    Ok(variables)
+}
+
+fn pairs(texts: &[String]) -> BTreeMap<String, String> {
+    let pair = |text: &String| {
+        let (name, value) = text.split_once('=').unwrap_or((text, ""));
+        (name.to_owned(), value.to_owned())
+    };
+    texts.iter().map(pair).collect()
+}
+
+fn parse_swap(text: &str) -> Result<MemorySwap, String> {
+    if text == "-1" { Ok(MemorySwap::Unlimited) } else { parse_size(text).map(MemorySwap::TotalBytes) }
+}
+
+/// Processors as typed, in thousandths.
+fn parse_cpus(text: &str) -> Result<u64, String> {
+    let number: f64 = text.parse().map_err(|_| format!("invalid number of processors {text:?}"))?;
+    if (0.0..1e6).contains(&number) {
+        Ok((number * 1e3) as u64)
+    } else {
+        Err(format!("invalid number of processors {text:?}"))
+    }
+}
+
+fn parse_ulimit(text: &str) -> Result<Ulimit, String> {
+    let wrong = || format!("invalid limit {text:?}: NAME=SOFT[:HARD]");
+    let (name, values) = text.split_once('=').ok_or_else(wrong)?;
+    let value = |text: &str| match text {
+        "-1" | "unlimited" => Ok(None),
+        number => number.parse().map(Some).map_err(|_| wrong()),
+    };
+    let (soft, hard) = values.split_once(':').unwrap_or((values, values));
+    Ok(Ulimit { name: name.to_ascii_lowercase(), soft: value(soft)?, hard: value(hard)? })
+}

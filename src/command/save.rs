@@ -1,0 +1,84 @@
+//! `kiln save`
+
+use std::fs::File;
+use std::io::{self, BufWriter, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use store::archive::{ArchiveFormat, LayerForm, Save, SavedImage};
+use store::{Reference, Store, StoreError};
+
+use crate::context::Context;
+use crate::report::{Failure, UsageError};
+
+/// Write images to an archive
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Images: names, or beginnings of ids
+    #[arg(required = true, value_name = "IMAGE")]
+    images: Vec<String>,
+    /// The archive [default: standard output]; with `oci-dir` a directory
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Its form
+    #[arg(long, value_enum, value_name = "FORM", default_value = "docker-archive")]
+    format: Format,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    /// What `docker save` writes
+    #[value(alias = "docker")]
+    DockerArchive,
+    /// An OCI image layout in a tar
+    #[value(alias = "oci-archive")]
+    Oci,
+    /// An OCI image layout as a directory
+    OciDir,
+}
+
+/// Saves the images with the names that they were asked for by.
+pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode, Failure> {
+    let store = context.store()?;
+    let save = Save {
+        images: args.images.iter().map(|text| saved(&store, text)).collect::<Result<_, _>>()?,
+        format: if args.format == Format::DockerArchive { ArchiveFormat::Docker } else { ArchiveFormat::Oci },
+        layers: LayerForm::Plain,
+    };
+    match (&args.output, args.format) {
+        (Some(path), Format::OciDir) => store.save_directory(&save, path)?,
+        (None, Format::OciDir) => return Err(UsageError::wrong("--format oci-dir needs a directory: --output")),
+        (Some(path), _) => save_file(&store, &save, path)?,
+        (None, _) if io::stdout().is_terminal() => {
+            return Err(UsageError::wrong("refusing to write an archive to a terminal: use --output, or redirect"));
+        }
+        (None, _) => store.save(&save, BufWriter::new(io::stdout().lock()))?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Writes beside the file and renames, so that a failure leaves what was there.
+fn save_file(store: &Store, save: &Save, path: &Path) -> Result<(), Failure> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".part");
+    let beside = PathBuf::from(beside);
+    let written =
+        File::create(&beside).map_err(StoreError::io("create", &beside)).map_err(Failure::from).and_then(|file| {
+            let mut writer = BufWriter::new(file);
+            store.save(save, &mut writer)?;
+            writer.flush().map_err(StoreError::io("write", &beside))?;
+            std::fs::rename(&beside, path).map_err(StoreError::io("rename", &beside))?;
+            Ok(())
+        });
+    if written.is_err() {
+        let _ = std::fs::remove_file(&beside);
+    }
+    written
+}
+
+fn saved(store: &Store, text: &str) -> Result<SavedImage, Failure> {
+    let image = store.resolve(text)?;
+    let names = store.tags_of(image)?;
+    let named = text.parse::<Reference>().ok().map(|name| name.without_digest()).filter(|name| names.contains(name));
+    Ok(SavedImage { image, tags: named.into_iter().collect() })
+}

@@ -1,0 +1,62 @@
+//! What every verb needs: where the store is, and where output goes.
+
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
+
+use run::identity::Standing;
+use store::Store;
+
+use crate::cli::Global;
+use crate::report::Failure;
+
+/// The arguments that hold for every verb, resolved.
+#[derive(Debug)]
+pub(crate) struct Context {
+    root: PathBuf,
+}
+
+impl Context {
+    /// Decides where the store is.
+    pub(crate) fn new(global: &Global) -> Self {
+        Self { root: global.root.clone().unwrap_or_else(default_root) }
+    }
+
+    /// Opens the store, which makes it if there is none. An ordinary user's kiln moves into its user
+    /// namespace here, so this comes before the first thread.
+    pub(crate) fn store(&self) -> Result<Store, Failure> {
+        run::identity::enter()?;
+        if let Some(parent) = self.root.parent() {
+            std::fs::create_dir_all(parent).map_err(store::StoreError::io("make the directory", parent))?;
+        }
+        Ok(Store::open(&self.root)?)
+    }
+
+    /// Writes one line of data to standard output.
+    pub(crate) fn print(&self, line: impl std::fmt::Display) -> Result<(), Failure> {
+        Ok(writeln!(stdout(), "{line}")?)
+    }
+}
+
+/// Standard output, for data alone.
+pub(crate) fn stdout() -> io::StdoutLock<'static> {
+    io::stdout().lock()
+}
+
+/// Whether standard error can show colours and a moving view.
+pub(crate) fn fancy_stderr() -> bool {
+    io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// Says something to the user that is not the command's result.
+pub(crate) fn note(text: impl std::fmt::Display) {
+    let _ = writeln!(io::stderr().lock(), "{}", crate::ui::sanitize::text(&text.to_string()));
+}
+
+fn default_root() -> PathBuf {
+    if Standing::of_this_process() == Standing::Root {
+        return PathBuf::from("/var/lib/kiln");
+    }
+    let data = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    let home = || PathBuf::from(std::env::var_os("HOME").unwrap_or_else(|| "/".into()));
+    data.unwrap_or_else(|| home().join(".local/share")).join("kiln")
+}

@@ -1,0 +1,106 @@
+//! Every error that a command can end with: how it reads, what would help, and the exit status.
+//!
+//! The libraries say what was being done and to what; this file alone decides the rest.
+
+use std::error::Error;
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use crate::ui::sanitize;
+
+/// Why a command did not do what it was told.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// Something went wrong: shown with its causes and, where there is one, a hint.
+    Error(Box<dyn Error + Send + Sync>),
+    /// Everything has been said already; only the status is left.
+    Status(u8),
+}
+
+impl<E: Error + Send + Sync + 'static> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Error(Box::new(error))
+    }
+}
+
+/// What the command line says cannot be done.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum UsageError {
+    #[error("{0}")]
+    Wrong(String),
+    #[error("{0} is not supported yet")]
+    Unsupported(String),
+}
+
+impl UsageError {
+    /// A value that makes no sense, as a failure.
+    pub(crate) fn wrong(text: impl Into<String>) -> Failure {
+        Self::Wrong(text.into()).into()
+    }
+}
+
+/// How the statuses of a verb are shared out: `run` leaves 0 to 124 to the container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Statuses {
+    /// Every failure is 1.
+    Plain,
+    /// kiln's own failures are 125, as with `docker run`.
+    Container,
+}
+
+/// Tells the user and decides the exit status.
+pub(crate) fn report(failure: &Failure, statuses: Statuses) -> ExitCode {
+    let error = match failure {
+        Failure::Status(status) => return ExitCode::from(*status),
+        Failure::Error(error) => error.as_ref(),
+    };
+    if is_closed_pipe(error) {
+        return ExitCode::from(141);
+    }
+    let mut text = format!("error: {}", with_causes(error));
+    if let Some(hint) = hint(error) {
+        let _ = write!(text, "\nhint: {hint}");
+    }
+    let _ = writeln!(io::stderr().lock(), "{}", sanitize::text(&text));
+    ExitCode::from(match statuses {
+        Statuses::Plain => 1,
+        Statuses::Container => 125,
+    })
+}
+
+/// `doing this: because of that: because of that`.
+pub(crate) fn with_causes(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let said = error.to_string();
+        if !text.ends_with(&said) {
+            let _ = write!(text, ": {said}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |error: &&'a (dyn Error + 'static)| (*error).source())
+}
+
+fn is_closed_pipe(error: &(dyn Error + 'static)) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// What the user can do about it.
+pub(crate) fn hint(error: &(dyn Error + 'static)) -> Option<String> {
+    chain(error).find_map(|error| {
+        let io = error.downcast_ref::<io::Error>()?;
+        match io.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                Some("`kiln store gc` makes room; `kiln store du` tells what takes it".to_owned())
+            }
+            io::ErrorKind::PermissionDenied => Some("the store of another user? `--root` names another one".to_owned()),
+            _ => None,
+        }
+    })
+}

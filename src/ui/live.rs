@@ -1,0 +1,116 @@
+//! Progress on a terminal: what is done scrolls up, what goes on stays below with its last line.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use builder::build::DockerfileText;
+use builder::progress::{Event, Outcome, Progress, Step, StepId, StepKind};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+
+use super::lines::Lines;
+use super::sanitize::{self, Colours};
+use super::{excerpt, title};
+use crate::format::units::{elapsed, size};
+
+/// Draws on standard error.
+pub(super) struct Live {
+    screen: MultiProgress,
+    state: Mutex<State>,
+    source: DockerfileText,
+}
+
+#[derive(Default)]
+struct State {
+    steps: HashMap<StepId, Step>,
+    bars: HashMap<StepId, ProgressBar>,
+    lines: Lines,
+}
+
+const GREEN: &str = "\u{1b}[32m";
+const RED: &str = "\u{1b}[31m";
+const DIM: &str = "\u{1b}[2m";
+const RESET: &str = "\u{1b}[0m";
+
+impl Live {
+    pub(super) fn new(source: &DockerfileText) -> Self {
+        Self { screen: MultiProgress::new(), state: Mutex::default(), source: source.clone() }
+    }
+
+    fn say(&self, line: &str) {
+        let _ = self.screen.println(line);
+    }
+
+    fn begin(&self, state: &mut State, step: StepId) {
+        let Some(known) = state.steps.get(&step) else { return };
+        let style = ProgressStyle::with_template("{spinner:.cyan} {prefix} {elapsed:.dim}\n  {wide_msg:.dim}")
+            .unwrap_or_else(|_| ProgressStyle::default_spinner());
+        let bar = self.screen.add(ProgressBar::new_spinner().with_style(style).with_prefix(title::title(known)));
+        bar.enable_steady_tick(Duration::from_millis(100));
+        state.bars.insert(step, bar);
+    }
+
+    fn end(&self, state: &mut State, step: StepId, mark: &str, result: &str) {
+        if let Some(bar) = state.bars.remove(&step) {
+            bar.finish_and_clear();
+            self.screen.remove(&bar);
+        }
+        if let Some(known) = state.steps.get(&step) {
+            self.say(&format!("{mark}{RESET} {} {DIM}{result}{RESET}", title::title(known)));
+        }
+    }
+
+    fn message(state: &State, step: StepId, text: String) {
+        if let Some(bar) = state.bars.get(&step) {
+            bar.set_message(text);
+        }
+    }
+}
+
+impl Progress for Live {
+    fn report(&self, event: Event<'_>) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        match event {
+            Event::Warning(diagnostic) => self.say(&excerpt::diagnostic(&self.source, diagnostic, Colours::Kept)),
+            Event::Notice(notice) => self.say(&format!("warning: {}", sanitize::text(&notice.to_string()))),
+            Event::Resolving { .. } => {}
+            Event::Planned { steps } => state.steps = steps.iter().map(|step| (step.id, step.clone())).collect(),
+            Event::Started { step } => self.begin(&mut state, step),
+            Event::Waiting { step, reason } => Self::message(&state, step, title::wait(&reason)),
+            Event::Missed { step, reason } => {
+                if let Some(reason) = title::miss(reason) {
+                    Self::message(&state, step, reason);
+                }
+            }
+            Event::Output { step, stream, bytes } => {
+                if let Some(last) = state.lines.push(step, stream, bytes).last() {
+                    Self::message(&state, step, sanitize::line(last, Colours::Dropped));
+                }
+            }
+            Event::Transfer { step, transfer } => {
+                let total = transfer.total_bytes.map_or_else(String::new, |total| format!(" of {}", size(total.get())));
+                Self::message(
+                    &state,
+                    step,
+                    format!("{} {}{total}", sanitize::text(&transfer.item), size(transfer.done_bytes)),
+                );
+            }
+            Event::Finished { step, outcome, took } => {
+                state.lines.finish(step);
+                let is_source =
+                    state.steps.get(&step).is_some_and(|s| matches!(s.kind, StepKind::Image | StepKind::Context));
+                match outcome {
+                    Outcome::Ready if is_source && took < Duration::from_millis(500) => {
+                        if let Some(bar) = state.bars.remove(&step) {
+                            bar.finish_and_clear();
+                            self.screen.remove(&bar);
+                        }
+                    }
+                    _ => self.end(&mut state, step, &format!("{GREEN}✓"), &title::outcome(outcome, took)),
+                }
+            }
+            Event::Failed { step, took } => self.end(&mut state, step, &format!("{RED}✗"), &elapsed(took)),
+            Event::Cancelled { step } => self.end(&mut state, step, DIM, "cancelled"),
+        }
+    }
+}
