@@ -35,7 +35,7 @@ pub fn create(store: &Store, options: &CreateOptions) -> Result<Container, Conta
     let mut config = Config {
         version: VERSION,
         id,
-        name: first_name(options, id),
+        name: options.name.clone().unwrap_or_else(|| ContainerName::first_candidate(id)),
         created: Timestamp::now(),
         image: image.id,
         image_name: options.image_name.clone(),
@@ -95,11 +95,6 @@ fn place_parts(store: &Store, config: &Config, parts: Parts, directory: &Directo
     }
     store.place_directory(parts.draft, directory.path())?;
     Ok(())
-}
-
-fn first_name(options: &CreateOptions, id: ContainerId) -> ContainerName {
-    let made_up = || ContainerName::candidates(id).next();
-    options.name.clone().or_else(made_up).unwrap_or_else(|| unreachable!("candidates never end"))
 }
 
 fn mounts(

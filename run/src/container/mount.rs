@@ -129,13 +129,15 @@ pub struct TmpfsOptions {
     pub size_bytes: Option<u64>,
     /// The mode of its root.
     pub mode: u32,
+    /// Whether programs on it can be executed.
+    pub executable: bool,
     /// Whether it may be changed.
     pub access: Access,
 }
 
 impl Default for TmpfsOptions {
     fn default() -> Self {
-        Self { size_bytes: None, mode: 0o1777, access: Access::ReadWrite }
+        Self { size_bytes: None, mode: 0o1777, executable: false, access: Access::ReadWrite }
     }
 }
 
@@ -243,8 +245,10 @@ impl MountRequest {
             match name {
                 "rw" => options.access = Access::ReadWrite,
                 "ro" => options.access = Access::ReadOnly,
+                "exec" => options.executable = true,
+                "noexec" => options.executable = false,
                 // So it is anyway, as in Docker; the opposites are refused.
-                "noexec" | "nosuid" | "nodev" => {}
+                "nosuid" | "nodev" => {}
                 "size" => options.size_bytes = Some(parse_bytes(value).ok_or_else(|| bad_value(text, name))?),
                 "mode" => options.mode = octal(value).ok_or_else(|| bad_value(text, name))?,
                 _ => return Err(MountError::Option { text: text.to_owned(), option: word.to_owned() }),
@@ -413,7 +417,7 @@ mod tests {
         ] {
             assert_eq!(show(MountRequest::parse_tmpfs(text)), expected);
         }
-        for text in ["run", "/run:mode=9", "/run:huge=always", "/run:uid=1", "/run:exec", "/run:size=x"] {
+        for text in ["run", "/run:mode=9", "/run:huge=always", "/run:uid=1", "/run:suid", "/run:size=x"] {
             assert!(MountRequest::parse_tmpfs(text).is_err(), "{text}");
         }
     }

@@ -21,17 +21,23 @@ pub struct ParseContainerNameError(String);
 pub struct ContainerName(String);
 
 impl ContainerName {
-    /// The candidates for a container that was given no name, without end: the first is
-    /// `adjective_noun`, later ones carry a number.
+    /// What a container that was given no name is called if nobody is called so: `adjective_noun`.
+    pub fn first_candidate(id: ContainerId) -> Self {
+        Self::candidate(id, 0)
+    }
+
+    /// The candidates without end, the first of them first; later ones carry a number.
     pub fn candidates(id: ContainerId) -> impl Iterator<Item = Self> {
-        let word = move |list: &[&'static str], salt| list[id.choose(salt, list.len())];
-        (0..).map(move |attempt: usize| {
-            let (adjective, noun) = (word(ADJECTIVES, 2 * attempt), word(NOUNS, 2 * attempt + 1));
-            match attempt {
-                0 => Self(format!("{adjective}_{noun}")),
-                more => Self(format!("{adjective}_{noun}{more}")),
-            }
-        })
+        (0..).map(move |attempt| Self::candidate(id, attempt))
+    }
+
+    fn candidate(id: ContainerId, attempt: usize) -> Self {
+        let word = |list: &[&'static str], salt| list[id.choose(salt, list.len())];
+        let (adjective, noun) = (word(ADJECTIVES, 2 * attempt), word(NOUNS, 2 * attempt + 1));
+        match attempt {
+            0 => Self(format!("{adjective}_{noun}")),
+            more => Self(format!("{adjective}_{noun}{more}")),
+        }
     }
 
     /// The name as text.

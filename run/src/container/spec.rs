@@ -121,7 +121,7 @@ fn mount_of(mount: &Mount, volumes: &std::path::Path) -> BoxMount {
         MountSource::Bind(path) => Source::Path { path: path.clone() },
         MountSource::Volume { name, .. } => Source::Path { path: volumes.join(name).join("_data") },
         MountSource::Tmpfs(options) => {
-            Source::Tmpfs { size_bytes: options.size_bytes, mode: options.mode, executables: false }
+            Source::Tmpfs { size_bytes: options.size_bytes, mode: options.mode, executables: options.executable }
         }
     };
     let access = match mount.access {
