@@ -222,3 +222,111 @@ fn access_name(access: Access) -> &'static str {
         Access::ReadWrite => "read-write",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::{Limits, Need, SecretFile, VertexId};
+    use store::Platform;
+
+    fn run() -> RunOp {
+        RunOp {
+            base: VertexId(0),
+            argv: vec!["make".into()],
+            env: vec![("A".into(), "1".into()), ("B".into(), "2".into())],
+            proxies: Vec::new(),
+            user: String::new(),
+            cwd: RelPath::root(),
+            mounts: vec![mount(MountKind::Tmpfs { size_bytes: None })],
+            network: Network::Default,
+            security: Security::Sandbox,
+            hosts: Vec::new(),
+            hostname: "kiln".into(),
+            limits: Limits::default(),
+            platform: Platform::new("linux", "amd64", ""),
+            clock: Clock::Epoch(Timestamp::from_secs(1)),
+        }
+    }
+
+    fn mount(kind: MountKind) -> Mount {
+        Mount { target: RelPath::clean(b"m").unwrap(), kind }
+    }
+
+    fn cache(id: &str, sharing: Sharing) -> MountKind {
+        let access = Access::ReadWrite;
+        MountKind::Cache(CacheMount { id: id.into(), sharing, seed: None, mode: 0o755, uid: 0, gid: 0, access })
+    }
+
+    fn secret(need: Need) -> MountKind {
+        let file = Some(SecretFile { mode: 0o400, uid: 0, gid: 0 });
+        MountKind::Secret(SecretMount { id: "s".into(), file, env: None, need })
+    }
+
+    fn key(run: &RunOp, root: u8) -> ActionKey {
+        of_parts("run", &run_parts(run, TreeId::from_bytes([root; 32]), &|_| "bound".into()))
+    }
+
+    fn changed(change: impl FnOnce(&mut RunOp)) -> ActionKey {
+        let mut run = run();
+        change(&mut run);
+        key(&run, 0)
+    }
+
+    #[test]
+    fn what_a_command_can_see_decides() {
+        let with_mount = |kind: MountKind| changed(|run| run.mounts = vec![mount(kind)]);
+        let keys = [
+            key(&run(), 0),
+            key(&run(), 1),
+            changed(|run| run.argv.push("x".into())),
+            changed(|run| run.env[0].1 = "9".into()),
+            changed(|run| run.env.reverse()),
+            changed(|run| run.user = "app".into()),
+            changed(|run| run.cwd = RelPath::clean(b"w").unwrap()),
+            changed(|run| run.network = Network::None),
+            changed(|run| run.security = Security::Insecure),
+            changed(|run| run.hosts.push(("h".into(), [127, 0, 0, 1].into()))),
+            changed(|run| run.hostname = "other".into()),
+            changed(|run| run.limits.shm_bytes = Some(1)),
+            changed(|run| run.limits.ulimits.push(("nofile".into(), 1, 2))),
+            changed(|run| run.platform = Platform::new("linux", "arm64", "")),
+            changed(|run| run.clock = Clock::Epoch(Timestamp::from_secs(2))),
+            with_mount(cache("one", Sharing::Shared)),
+            with_mount(cache("two", Sharing::Shared)),
+            with_mount(secret(Need::Optional)),
+            with_mount(MountKind::Script { content: b"#!".to_vec() }),
+        ];
+        let different: std::collections::BTreeSet<_> = keys.iter().collect();
+        assert_eq!(different.len(), keys.len());
+    }
+
+    #[test]
+    fn what_it_cannot_see_does_not() {
+        let same = key(&run(), 0);
+        assert_eq!(changed(|run| run.base = VertexId(7)), same);
+        assert_eq!(changed(|run| run.proxies.push(("http_proxy".into(), "x".into()))), same);
+        assert_eq!(changed(|run| run.limits.memory_bytes = Some(1)), same);
+        assert_eq!(changed(|run| run.limits.milli_cpus = Some(1)), same);
+        let with_mount = |kind: MountKind| changed(|run| run.mounts = vec![mount(kind)]);
+        assert_eq!(with_mount(cache("c", Sharing::Locked)), with_mount(cache("c", Sharing::Private)));
+        assert_eq!(with_mount(secret(Need::Required)), with_mount(secret(Need::Optional)));
+        let kept = |secs| changed(|run| run.clock = Clock::Preserve { epoch: None, now: Timestamp::from_secs(secs) });
+        assert_eq!(kept(1), kept(2));
+    }
+
+    #[test]
+    fn parts_cannot_run_into_one_another() {
+        let parts = |pairs: &[(&str, &str)]| {
+            of_parts("run", &pairs.iter().map(|(name, value)| Part::text(*name, *value)).collect::<Vec<_>>())
+        };
+        assert_ne!(parts(&[("a", "bc")]), parts(&[("ab", "c")]));
+        assert_ne!(parts(&[("a", "b"), ("c", "d")]), parts(&[("a", "bcd")]));
+        assert_ne!(of_parts("run", &[]), of_parts("copy", &[]));
+    }
+
+    #[test]
+    fn the_encoding_stays_as_it_is() {
+        let expected = "0fd89d85cf2e07d436ea3b4a98e5ec2a4b1a210ae7361e25205afb6f6cf78029";
+        assert_eq!(key(&run(), 0).to_string(), expected, "a changed key is a lost cache: raise the domain's version");
+    }
+}

@@ -17,6 +17,8 @@ pub mod merge;
 pub mod mode;
 pub mod owner;
 pub mod select;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, HashMap};
 
