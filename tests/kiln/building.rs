@@ -19,18 +19,11 @@ fn a_second_build_runs_nothing_and_makes_the_same_image() {
 fn two_stores_make_the_same_image_of_the_same_sources() {
     let (Some(one), Some(other)) = (Session::with_busybox(), Session::with_busybox()) else { return };
     let ids = [&one, &other].map(|session| {
-        let context = session
-            .context("app", "FROM busybox\nCOPY . /app\nRUN date +%s > /app/when; mkdir /new; touch /new/file\n");
-        session.write("app/a/b", "content");
-        session.build("app", &context)
-    });
-    // The file times differ, the clock of RUN does not: `date` is the real one, so it must not be asked.
-    assert_ne!(ids[0], ids[1], "the time of day reaches a RUN that asks for it");
-    let ids = [&one, &other].map(|session| {
         let context = session.context(
             "app",
             "FROM busybox\nCOPY . /app\nRUN mkdir /new; touch /new/file; echo $SOURCE_DATE_EPOCH > /epoch\n",
         );
+        session.write("app/a/b", "content");
         session.build("app", &context)
     });
     assert_eq!(ids[0], ids[1]);

@@ -45,9 +45,10 @@ fn the_sandbox_knows_no_store() {
 
 #[test]
 fn the_libraries_never_print() {
-    for file in
-        sources().iter().filter(|file| !file.starts_with("src") && !file.components().any(|c| c.as_os_str() == "tests"))
-    {
+    // Tests may say why they are skipped.
+    let is_test =
+        |file: &PathBuf| file.components().any(|part| part.as_os_str().to_string_lossy().starts_with("tests"));
+    for file in sources().iter().filter(|file| !file.starts_with("src") && !is_test(file)) {
         for (number, line) in read(&root().join(file)).lines().enumerate() {
             let prints = ["println!(", "eprintln!(", "print!(", "eprint!("]
                 .iter()
