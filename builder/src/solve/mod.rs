@@ -23,6 +23,7 @@ mod schedule;
 mod step;
 
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -144,6 +145,9 @@ impl Solver<'_> {
     }
 
     fn image(&self, image: &ResolvedImage, vertex: &Vertex) -> Result<Solved, BuildError> {
+        // First held, then looked for: what is there then stays while the build lasts.
+        let paths: Vec<_> = image.layers().iter().map(|layer| self.store.layer_path(*layer)).collect();
+        self.store.hold(paths.iter().map(PathBuf::as_path))?;
         let missing = |layer: &DiffId| !matches!(self.store.layer(*layer), Ok(Some(_)));
         if image.layers().iter().any(missing) {
             let step = vertex.step.id;
