@@ -106,20 +106,13 @@ impl Contents {
 
     /// Opens a content in the first place that has it.
     pub fn open(&self, id: ObjectId) -> Result<Content, ContentError> {
-        if id == ObjectId::of(b"") {
-            return Ok(Content::memory([].into(), None));
-        }
-        for place in &self.places {
-            if let Some(content) = place.open(id)? {
-                return Ok(content);
-            }
-        }
-        Err(ContentError::Missing(id))
+        open_in(self.places.iter(), id)
     }
 
-    /// Reads a small content whole and verifies it.
+    /// Reads a small content whole and verifies it. Objects are large: they are asked last.
     pub fn read(&self, id: ObjectId, size_bytes: u64) -> Result<Vec<u8>, ContentError> {
-        let mut content = self.open(id)?;
+        let (objects, others): (Vec<&Place>, Vec<&Place>) = self.places.iter().partition(|place| place.holds_objects());
+        let mut content = open_in(others.into_iter().chain(objects), id)?;
         let mut bytes = Vec::with_capacity(size_bytes as usize + 1);
         let read = (&mut content).take(size_bytes + 1).read_to_end(&mut bytes);
         read.map_err(|error| content.failed(id, error))?;
@@ -130,7 +123,23 @@ impl Contents {
     }
 }
 
+fn open_in<'p>(places: impl Iterator<Item = &'p Place>, id: ObjectId) -> Result<Content, ContentError> {
+    if id == ObjectId::of(b"") {
+        return Ok(Content::memory([].into(), None));
+    }
+    for place in places {
+        if let Some(content) = place.open(id)? {
+            return Ok(content);
+        }
+    }
+    Err(ContentError::Missing(id))
+}
+
 impl Place {
+    fn holds_objects(&self) -> bool {
+        matches!(self, Self::Objects(_))
+    }
+
     fn open(&self, id: ObjectId) -> Result<Option<Content>, ContentError> {
         match self {
             Self::Objects(store) => Ok(store.object(id)?.map(Content::of_store)),
