@@ -22,9 +22,6 @@ pub(crate) struct Global {
     /// Where everything is kept [default: /var/lib/kiln for root, $XDG_DATA_HOME/kiln for others]
     #[arg(long, global = true, value_name = "DIR", env = "KILN_ROOT")]
     pub(crate) root: Option<PathBuf>,
-    /// Tell what happens inside, on standard error
-    #[arg(short = 'D', long, global = true)]
-    pub(crate) debug: bool,
 }
 
 /// The verbs. The groups hold the same verbs under Docker's longer names.
