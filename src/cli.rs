@@ -8,7 +8,7 @@ use crate::command::*;
 
 /// Builds container images from Dockerfiles without a daemon, and runs them.
 #[derive(Debug, Parser)]
-#[command(name = "kiln", version, disable_help_subcommand = true, max_term_width = 100)]
+#[command(name = "kiln", version, disable_help_subcommand = true, arg_required_else_help = true, max_term_width = 100)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -19,8 +19,8 @@ pub(crate) struct Cli {
 /// What holds for every verb.
 #[derive(Debug, Args)]
 pub(crate) struct Global {
-    /// Where everything is kept [default: /var/lib/kiln for root, $XDG_DATA_HOME/kiln for others]
-    #[arg(long, global = true, value_name = "DIR", env = "KILN_ROOT")]
+    /// Where everything is kept [default: $KILN_ROOT, else /var/lib/kiln for root, $XDG_DATA_HOME/kiln for others]
+    #[arg(long, global = true, value_name = "DIR")]
     pub(crate) root: Option<PathBuf>,
 }
 

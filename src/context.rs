@@ -18,7 +18,8 @@ pub(crate) struct Context {
 impl Context {
     /// Decides where the store is.
     pub(crate) fn new(global: &Global) -> Self {
-        Self { root: global.root.clone().unwrap_or_else(default_root) }
+        let named = std::env::var_os("KILN_ROOT").filter(|root| !root.is_empty()).map(PathBuf::from);
+        Self { root: global.root.clone().or(named).unwrap_or_else(default_root) }
     }
 
     /// Opens the store, which makes it if there is none. An ordinary user's kiln moves into its user

@@ -11,6 +11,7 @@ mod interrupt;
 mod report;
 mod sources;
 mod ui;
+mod unsupported;
 
 use std::process::ExitCode;
 
@@ -71,12 +72,19 @@ fn dispatch(verb: &Command, context: &Context) -> Result<ExitCode, Failure> {
     }
 }
 
-/// Help and version are results; everything else is 125, as with `docker`.
+/// Help and version are results. Of mistakes, flags that are not known or have no such value end with
+/// 125, as with `docker`, and so does everything about `run`; others with 1.
 fn usage(error: &clap::Error) -> ExitCode {
-    let _ = error.print();
+    let arguments: Vec<String> = std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect();
+    match unsupported::named_in(error, &arguments) {
+        Some(name) => context::note(format!("error: {name} is not supported yet")),
+        None => drop(error.print()),
+    }
+    let is_run = arguments.iter().take(3).any(|argument| argument == "run");
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
-        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => ExitCode::FAILURE,
-        _ => ExitCode::from(125),
+        ErrorKind::UnknownArgument | ErrorKind::InvalidValue | ErrorKind::ValueValidation => ExitCode::from(125),
+        _ if is_run => ExitCode::from(125),
+        _ => ExitCode::FAILURE,
     }
 }

@@ -27,7 +27,7 @@ pub enum ContainerError {
         second: String,
     },
     /// The name is another container's.
-    #[error("the container name {name:?} is already in use by container {by}")]
+    #[error("the container name \"{name}\" is already in use by container {by}")]
     NameTaken {
         /// The name.
         name: ContainerName,

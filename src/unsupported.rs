@@ -1,0 +1,198 @@
+//! Flags that Docker has and kiln does not have yet: each is refused by its name, so that a script
+//! learns what is missing and nothing is guessed.
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+
+/// Docker's flags by verb, without those that kiln has.
+const FLAGS: &[(&str, &[&str])] = &[
+    (
+        "build",
+        &[
+            "--allow",
+            "--annotation",
+            "--attest",
+            "--build-arg-file",
+            "--cache-from",
+            "--cache-to",
+            "--call",
+            "--cgroup-parent",
+            "--check",
+            "--compress",
+            "--cpu-period",
+            "--cpu-quota",
+            "--cpu-shares",
+            "--cpuset-cpus",
+            "--cpuset-mems",
+            "--disable-content-trust",
+            "--force-rm",
+            "--isolation",
+            "--memory",
+            "--memory-swap",
+            "--metadata-file",
+            "--output",
+            "--policy",
+            "--provenance",
+            "--resource",
+            "--rm",
+            "--sbom",
+            "--security-opt",
+            "--squash",
+            "--ssh",
+            "--ulimit",
+            "-c",
+            "-m",
+            "-o",
+        ],
+    ),
+    (
+        "run",
+        &[
+            "--annotation",
+            "--attach",
+            "--blkio-weight",
+            "--blkio-weight-device",
+            "--cap-ambient",
+            "--cgroup-parent",
+            "--cgroupns",
+            "--cpu-count",
+            "--cpu-percent",
+            "--cpu-period",
+            "--cpu-quota",
+            "--cpu-rt-period",
+            "--cpu-rt-runtime",
+            "--cpuset-mems",
+            "--device",
+            "--device-cgroup-rule",
+            "--device-read-bps",
+            "--device-read-iops",
+            "--device-write-bps",
+            "--device-write-iops",
+            "--disable-content-trust",
+            "--domainname",
+            "--gpus",
+            "--health-cmd",
+            "--health-interval",
+            "--health-retries",
+            "--health-start-interval",
+            "--health-start-period",
+            "--health-timeout",
+            "--io-maxbandwidth",
+            "--io-maxiops",
+            "--ip",
+            "--ip6",
+            "--ipc",
+            "--isolation",
+            "--kernel-memory",
+            "--label-file",
+            "--link",
+            "--link-local-ip",
+            "--log-driver",
+            "--log-opt",
+            "--mac-address",
+            "--memory-reservation",
+            "--memory-swappiness",
+            "--net-alias",
+            "--network-alias",
+            "--no-healthcheck",
+            "--oom-kill-disable",
+            "--oom-score-adj",
+            "--pid",
+            "--pidfile",
+            "--restart",
+            "--runtime",
+            "--storage-opt",
+            "--sysctl",
+            "--use-api-socket",
+            "--uts",
+            "--volume-driver",
+            "--volumes-from",
+            "-a",
+        ],
+    ),
+    ("ps", &["--size", "-s"]),
+    ("logs", &["--details"]),
+    ("stop", &["--signal", "-s"]),
+    ("rm", &["--link", "-l"]),
+    ("images", &["--tree"]),
+    ("rmi", &["--no-prune", "--platform"]),
+    ("pull", &["--all-tags", "--disable-content-trust", "-a"]),
+    ("push", &["--disable-content-trust", "--platform"]),
+    ("save", &["--platform"]),
+    ("import", &["--change", "-c"]),
+    ("inspect", &["--size", "-s"]),
+    ("history", &["--platform"]),
+];
+
+/// Docker's verbs that kiln does not have yet.
+const VERBS: &[&str] = &[
+    "attach", "commit", "cp", "create", "diff", "events", "exec", "export", "manifest", "network", "pause", "port",
+    "prune", "rename", "restart", "search", "start", "stats", "top", "unpause", "update",
+];
+
+/// The name of a flag or verb of Docker's that an error of the command line is about.
+pub(crate) fn named_in(error: &clap::Error, arguments: &[String]) -> Option<String> {
+    let text = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.as_str()),
+        _ => None,
+    };
+    match error.kind() {
+        ErrorKind::UnknownArgument => {
+            let flag = text(ContextKind::InvalidArg)?.split('=').next()?.to_owned();
+            let verb_of_group = |verb: &str| if verb == "ls" { "images" } else { verb }.to_owned();
+            let is_meant = |(verb, flags): &&(&str, &[&str])| {
+                arguments
+                    .iter()
+                    .take(3)
+                    .any(|argument| verb_of_group(argument) == *verb || (argument == "ls" && *verb == "ps"))
+                    && flags.contains(&flag.as_str())
+            };
+            FLAGS.iter().find(is_meant).map(|(verb, _)| format!("kiln {verb} {flag}"))
+        }
+        ErrorKind::InvalidSubcommand => {
+            let verb = text(ContextKind::InvalidSubcommand)?;
+            VERBS.contains(&verb).then(|| format!("kiln {verb}"))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::Cli;
+
+    fn check(line: &str, expected: Option<&str>) {
+        let arguments: Vec<String> = line.split(' ').map(str::to_owned).collect();
+        let error = Cli::try_parse_from(&arguments).unwrap_err();
+        assert_eq!(named_in(&error, &arguments).as_deref(), expected, "{line}");
+    }
+
+    #[test]
+    fn what_docker_has_is_named() {
+        check("kiln build --ssh default .", Some("kiln build --ssh"));
+        check("kiln build -o out .", Some("kiln build -o"));
+        check("kiln run --restart=always x", Some("kiln run --restart"));
+        check("kiln container run --gpus all x", Some("kiln run --gpus"));
+        check("kiln logs --details x", Some("kiln logs --details"));
+        check("kiln exec x sh", Some("kiln exec"));
+        check("kiln build --nonsense .", None);
+        check("kiln nonsense", None);
+    }
+
+    #[test]
+    fn what_kiln_has_is_not_listed() {
+        for (verb, flags) in FLAGS {
+            let command = <Cli as clap::CommandFactory>::command();
+            let command = command.find_subcommand(verb).expect("a verb");
+            for argument in command.get_arguments() {
+                let long = argument.get_long().map(|long| format!("--{long}")).unwrap_or_default();
+                assert!(!flags.contains(&long.as_str()), "{verb} {long}");
+            }
+        }
+        for verb in VERBS {
+            assert!(<Cli as clap::CommandFactory>::command().find_subcommand(verb).is_none(), "{verb}");
+        }
+    }
+}
