@@ -1,7 +1,9 @@
 //! What several verbs ask about containers.
 
+use std::process::ExitCode;
+
 use run::container::list::{Condition, Filter};
-use run::container::{Container, ContainerName};
+use run::container::{Container, ContainerError, ContainerName};
 use store::{ImageId, Store};
 
 use crate::context::{Context, note};
@@ -13,25 +15,42 @@ pub(crate) fn using(store: &Store, image: ImageId) -> Result<Option<ContainerNam
     Ok(run::container::list(store, &filter)?.first().map(|found| found.container.name().clone()))
 }
 
-/// Does something to each of the containers named, prints each name when it is done, and goes on after
-/// a failure; the status is then 1.
+/// Does something to each of the containers named, all at once; prints the name of each, in their order,
+/// when it is done. After a failure the status is 1.
 pub(crate) fn each(
     context: &Context,
     names: &[String],
-    mut act: impl FnMut(&Container) -> Result<(), Failure>,
-) -> Result<std::process::ExitCode, Failure> {
+    act: impl Fn(&Container) -> Result<(), Failure> + Sync,
+) -> Result<ExitCode, Failure> {
+    each_or(context, names, act, |error| Err(error.into()))
+}
+
+/// The same, where a name that no container has need not be a failure.
+pub(crate) fn each_or(
+    context: &Context,
+    names: &[String],
+    act: impl Fn(&Container) -> Result<(), Failure> + Sync,
+    missing: impl Fn(ContainerError) -> Result<(), Failure> + Sync,
+) -> Result<ExitCode, Failure> {
     let store = context.store()?;
+    let one = |name: &str| match Container::find(&store, name) {
+        Ok(container) => act(&container),
+        Err(error @ ContainerError::NoSuchContainer(_)) => missing(error),
+        Err(error) => Err(error.into()),
+    };
     let mut failed = false;
-    for name in names {
-        let done = Container::find(&store, name).map_err(Failure::from).and_then(|container| act(&container));
-        match done {
-            Ok(()) => context.print(name)?,
-            Err(Failure::Error(error)) => {
-                failed = true;
-                note(format!("error: {}", with_causes(error.as_ref())));
+    std::thread::scope(|scope| {
+        let running: Vec<_> = names.iter().map(|name| (name, scope.spawn(|| one(name)))).collect();
+        for (name, done) in running {
+            match done.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)) {
+                Ok(()) => context.print(name)?,
+                Err(Failure::Error(error)) => {
+                    failed = true;
+                    note(format!("error: {}", with_causes(error.as_ref())));
+                }
+                Err(status) => return Err(status),
             }
-            Err(status) => return Err(status),
         }
-    }
-    Ok(std::process::ExitCode::from(u8::from(failed)))
+        Ok(ExitCode::from(u8::from(failed)))
+    })
 }

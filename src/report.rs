@@ -7,6 +7,8 @@ use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
+use run::identity::IdentityError;
+
 use crate::ui::sanitize;
 
 /// Why a command did not do what it was told.
@@ -94,6 +96,9 @@ fn is_closed_pipe(error: &(dyn Error + 'static)) -> bool {
 /// What the user can do about it.
 pub(crate) fn hint(error: &(dyn Error + 'static)) -> Option<String> {
     chain(error).find_map(|error| {
+        if let Some(IdentityError::Refused { .. }) = error.downcast_ref() {
+            return Some("run kiln as root, or have an administrator allow user namespaces".to_owned());
+        }
         let io = error.downcast_ref::<io::Error>()?;
         match io.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {

@@ -1,18 +1,19 @@
 //! `kiln inspect`
 
+use std::error::Error;
 use std::process::ExitCode;
 
-use run::container::{Container, ContainerError};
+use run::container::{Container, ContainerError, volume};
 use serde_json::{Value, json};
 use store::Store;
 use store::image::Image;
 use store::refs::RefError;
 
-use crate::context::Context;
+use crate::context::{Context, note};
 use crate::format::template::Template;
-use crate::report::{Failure, UsageError};
+use crate::report::{Failure, UsageError, with_causes};
 
-/// Show everything about containers and images as JSON
+/// Show everything about containers, images and volumes as JSON
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -50,9 +51,10 @@ struct What {
 enum Kind {
     Container,
     Image,
+    Volume,
 }
 
-/// Containers come before images of the same name, as in Docker.
+/// Whatever has the name.
 pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode, Failure> {
     args.what.show(context, args.kind)
 }
@@ -70,7 +72,7 @@ pub(crate) fn run_container(args: &ContainerArgs, context: &Context) -> Result<E
 impl What {
     fn show(&self, context: &Context, kind: Option<Kind>) -> Result<ExitCode, Failure> {
         let store = context.store()?;
-        let found: Vec<Value> = self.names.iter().map(|name| find(&store, name, kind)).collect::<Result<_, _>>()?;
+        let (found, errors) = split(self.names.iter().map(|name| find(&store, name, kind)));
         match self.format.as_deref() {
             None => context.print(serde_json::to_string_pretty(&found)?)?,
             Some("json") => context.print(serde_json::to_string(&found)?)?,
@@ -81,26 +83,51 @@ impl What {
                 }
             }
         }
-        Ok(ExitCode::SUCCESS)
+        for error in &errors {
+            note(format!("error: {}", with_causes(error.as_ref())));
+        }
+        Ok(ExitCode::from(u8::from(!errors.is_empty())))
     }
 }
 
+/// What was found, and why the rest was not: one missing name does not hide the others.
+fn split(results: impl Iterator<Item = Result<Value, Failure>>) -> (Vec<Value>, Vec<Box<dyn Error + Send + Sync>>) {
+    let (mut found, mut errors) = (Vec::new(), Vec::new());
+    for result in results {
+        match result {
+            Ok(value) => found.push(value),
+            Err(Failure::Error(error)) => errors.push(error),
+            Err(Failure::Status(_)) => {}
+        }
+    }
+    (found, errors)
+}
+
+/// Containers come first, then images, then volumes.
 fn find(store: &Store, name: &str, kind: Option<Kind>) -> Result<Value, Failure> {
-    if kind != Some(Kind::Image) {
+    let wants = |this: Kind| kind.is_none_or(|kind| kind == this);
+    let absent = || UsageError::wrong(format!("no such object: {name}"));
+    if wants(Kind::Container) {
         match Container::find(store, name) {
             Ok(container) => return Ok(container.inspect()?),
             Err(ContainerError::NoSuchContainer(_)) if kind.is_none() => {}
             Err(error) => return Err(error.into()),
         }
     }
-    let image = match store.resolve(name) {
-        Ok(id) => store.image(id)?.ok_or(RefError::MissingImage(id))?,
-        Err(RefError::NotFound(_)) if kind.is_none() => {
-            return Err(UsageError::wrong(format!("no such object: {name}")));
+    if wants(Kind::Image) {
+        match store.resolve(name) {
+            Ok(id) => return describe(store, &store.image(id)?.ok_or(RefError::MissingImage(id))?),
+            Err(RefError::NotFound(_)) if kind.is_none() => {}
+            // What can be no image's name may still be a volume's.
+            Err(RefError::Reference(_)) if kind.is_none() => {}
+            Err(error) => return Err(error.into()),
         }
-        Err(error) => return Err(error.into()),
-    };
-    describe(store, &image)
+    }
+    match volume::find(store, name) {
+        Ok(found) => Ok(super::volume::describe(store, &found)),
+        Err(_) if kind.is_none() => Err(absent()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// An image under Docker's keys.

@@ -51,6 +51,7 @@ const LISTING: Listing = Listing {
         Column { field: "Labels", heading: "LABELS" },
         Column { field: "Mounts", heading: "MOUNTS" },
         Column { field: "Networks", heading: "NETWORKS" },
+        Column { field: "LocalVolumes", heading: "LOCAL VOLUMES" },
         Column { field: "State", heading: "STATE" },
     ],
     shown: 7,
@@ -89,7 +90,8 @@ fn row(found: &Listed, whole: bool) -> Value {
         "Names": config.name.as_str(),
         "Labels": labels.join(","),
         "Mounts": mounts.join(","),
-        "Networks": "",
+        "LocalVolumes": config.mounts.iter().filter(|mount| is_volume(&mount.source)).count().to_string(),
+        "Networks": config.network.mode.to_string(),
     })
 }
 
@@ -105,6 +107,10 @@ fn ports(found: &Listed) -> String {
     let declared =
         found.container.config().network.expose.iter().filter(|port| !is_published(port)).map(ToString::to_string);
     published.chain(declared).collect::<Vec<_>>().join(", ")
+}
+
+fn is_volume(source: &MountSource) -> bool {
+    matches!(source, MountSource::Volume { .. })
 }
 
 fn source(source: &MountSource) -> Option<String> {

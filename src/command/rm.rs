@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use run::container::Force;
+use run::container::{Container, Force};
 
 use crate::containers;
 use crate::context::Context;
@@ -14,7 +14,7 @@ pub(crate) struct Args {
     /// Containers: names, or beginnings of ids
     #[arg(required = true, value_name = "CONTAINER")]
     containers: Vec<String>,
-    /// Kill those that run
+    /// Kill those that run; what is not there is no failure
     #[arg(short, long)]
     force: bool,
     /// Accepted for docker's sake: anonymous volumes always go with their container
@@ -22,8 +22,12 @@ pub(crate) struct Args {
     volumes: bool,
 }
 
-/// Removes each in turn.
+/// Removes all of them.
 pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode, Failure> {
     let force = if args.force { Force::Kill } else { Force::No };
-    containers::each(context, &args.containers, |container| Ok(container.remove(force)?))
+    let remove = |container: &Container| Ok(container.remove(force)?);
+    containers::each_or(context, &args.containers, remove, |error| match force {
+        Force::Kill => Ok(()),
+        Force::No => Err(error.into()),
+    })
 }

@@ -25,9 +25,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode, Failure> {
     let container = create(&store, &args.options(image)?)?;
     write_cidfile(args, &container)?;
     if args.client.detach {
-        for notice in container.start().map_err(|error| started(&error))? {
-            note(format!("notice: {notice}"));
-        }
+        tell(&container.start().map_err(|error| started(&error))?);
         context.print(container.id())?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -43,10 +41,23 @@ fn attach(args: &Args, container: &Container) -> Result<ExitCode, Failure> {
         detach_keys: args.client.detach_keys.parse()?,
         signals: if args.client.sig_proxy { SignalProxy::Forward } else { SignalProxy::Keep },
     };
-    match container.run(&attachment).map_err(|error| started(&error))? {
+    let ended = container.run_noting(&attachment, tell).map_err(|error| started(&error))?;
+    match ended {
         Ended::Exited(code) => Ok(ExitCode::from(code)),
-        Ended::Detached => Ok(ExitCode::SUCCESS),
+        Ended::Detached => {
+            note(format!("\ndetached: container {} runs on", container.name()));
+            Ok(ExitCode::SUCCESS)
+        }
+        Ended::Unheeded => {
+            let name = container.name();
+            note(format!("\nerror: container {name} ignores the signals and runs on: `kiln kill {name}` ends it"));
+            Err(Failure::Status(1))
+        }
     }
+}
+
+fn tell(notices: &[String]) {
+    notices.iter().for_each(|notice| note(format!("notice: {notice}")));
 }
 
 /// A command that cannot be executed has exit codes of its own.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
+use run::container::ContainerError;
 use run::container::volume::{self, Volume};
 use serde_json::{Value, json};
 use store::Store;
@@ -48,6 +49,9 @@ pub(crate) enum Command {
         /// Their names
         #[arg(required = true)]
         names: Vec<String>,
+        /// It is no failure if there is none
+        #[arg(short, long)]
+        force: bool,
     },
 }
 
@@ -74,7 +78,7 @@ pub(crate) fn run(command: &Command, context: &Context) -> Result<ExitCode, Fail
         Command::Inspect { names, format } => {
             let found = names
                 .iter()
-                .map(|name| Ok(row(&store, &volume::find(&store, name)?)))
+                .map(|name| Ok(describe(&store, &volume::find(&store, name)?)))
                 .collect::<Result<Vec<Value>, Failure>>()?;
             match format {
                 Some(format) => {
@@ -88,19 +92,28 @@ pub(crate) fn run(command: &Command, context: &Context) -> Result<ExitCode, Fail
         }
         Command::Ls { quiet, format } => {
             let style = Style::from_flags(format.as_deref(), *quiet)?;
-            let rows: Vec<Value> = volume::list(&store)?.iter().map(|found| row(&store, found)).collect();
+            let rows: Vec<Value> = volume::list(&store)?.iter().map(|found| describe(&store, found)).collect();
             LISTING.write(&rows, &style, &mut stdout())?;
         }
-        Command::Rm { names } => return remove(&store, names, context),
+        Command::Rm { names, force } => {
+            let may_be_missing = |error: &ContainerError| *force && matches!(error, ContainerError::NoSuchVolume(_));
+            return remove(&store, names, may_be_missing, context);
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn remove(store: &Store, names: &[String], context: &Context) -> Result<ExitCode, Failure> {
+fn remove(
+    store: &Store,
+    names: &[String],
+    is_forgiven: impl Fn(&ContainerError) -> bool,
+    context: &Context,
+) -> Result<ExitCode, Failure> {
     let mut failed = false;
     for name in names {
         match volume::remove(store, name) {
             Ok(()) => context.print(name)?,
+            Err(error) if is_forgiven(&error) => context.print(name)?,
             Err(error) => {
                 failed = true;
                 note(format!("error: {}", with_causes(&error)));
@@ -110,7 +123,8 @@ fn remove(store: &Store, names: &[String], context: &Context) -> Result<ExitCode
     Ok(ExitCode::from(u8::from(failed)))
 }
 
-fn row(store: &Store, volume: &Volume) -> Value {
+/// A volume under Docker's keys.
+pub(crate) fn describe(store: &Store, volume: &Volume) -> Value {
     json!({
         "Name": volume.name, "Driver": "local", "Scope": "local", "Mountpoint": volume.path(store),
         "CreatedAt": volume.created.to_string(), "Labels": volume.labels, "Options": null,

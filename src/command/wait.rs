@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use run::container::Container;
 
-use crate::context::Context;
-use crate::report::Failure;
+use crate::context::{Context, note};
+use crate::report::{Failure, with_causes};
 
 /// Wait until containers end, and print their exit codes
 #[derive(Debug, clap::Args)]
@@ -15,11 +15,18 @@ pub(crate) struct Args {
     containers: Vec<String>,
 }
 
-/// Waits for each in turn.
+/// Waits for all, and prints the exit codes in the order of the names. After a failure the status is 1.
 pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode, Failure> {
     let store = context.store()?;
+    let mut failed = false;
     for name in &args.containers {
-        context.print(Container::find(&store, name)?.wait()?)?;
+        match Container::find(&store, name).and_then(|container| container.wait()) {
+            Ok(code) => context.print(code)?,
+            Err(error) => {
+                failed = true;
+                note(format!("error: {}", with_causes(&error)));
+            }
+        }
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(ExitCode::from(u8::from(failed)))
 }

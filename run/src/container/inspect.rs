@@ -7,7 +7,7 @@ use super::container::Container;
 use super::error::ContainerError;
 use super::list::Listed;
 use super::mount::{Access, Mount, MountSource};
-use super::options::{After, MemorySwap, NetworkMode, PidsLimit, Seccomp};
+use super::options::{After, MemorySwap, PidsLimit, Seccomp};
 use super::port::{HostPort, PortMapping, PublishedPort};
 use super::record::{Config, State};
 
@@ -125,7 +125,7 @@ fn host_config_value(config: &Config) -> Value {
     }
     json!({
         "Binds": binds(config),
-        "NetworkMode": network_mode(&config.network.mode),
+        "NetworkMode": config.network.mode.to_string(),
         "PortBindings": bindings,
         "PublishAllPorts": config.network.publish_all,
         "RestartPolicy": { "Name": "no", "MaximumRetryCount": 0 },
@@ -183,17 +183,8 @@ fn network_value(config: &Config, state: &State) -> Value {
         "SandboxKey": running.map_or(String::new(), |running| format!("/proc/{}/ns/net", running.pid)),
         "Ports": ports,
         "IPAddress": address,
-        "Networks": { network_mode(&config.network.mode): { "IPAddress": address } },
+        "Networks": { config.network.mode.to_string(): { "IPAddress": address } },
     })
-}
-
-fn network_mode(mode: &NetworkMode) -> String {
-    match mode {
-        NetworkMode::Private => "bridge".to_owned(),
-        NetworkMode::None => "none".to_owned(),
-        NetworkMode::Host => "host".to_owned(),
-        NetworkMode::Container(other) => format!("container:{other}"),
-    }
 }
 
 fn security_options(config: &Config) -> Vec<&'static str> {

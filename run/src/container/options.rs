@@ -100,6 +100,18 @@ pub enum NetworkMode {
     Container(String),
 }
 
+impl std::fmt::Display for NetworkMode {
+    /// As Docker names it.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Private => f.write_str("bridge"),
+            Self::None => f.write_str("none"),
+            Self::Host => f.write_str("host"),
+            Self::Container(other) => write!(f, "container:{other}"),
+        }
+    }
+}
+
 /// The network.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NetworkOptions {

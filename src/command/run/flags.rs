@@ -274,10 +274,10 @@ impl MountArgs {
     fn requests(&self) -> Result<Vec<MountRequest>, Failure> {
         let mut requests = Vec::new();
         for text in &self.volumes {
-            requests.push(MountRequest::parse_volume(text)?);
+            requests.push(MountRequest::parse_volume(&absolute_volume(text)?)?);
         }
         for text in &self.mounts {
-            requests.push(MountRequest::parse_mount(text)?);
+            requests.push(MountRequest::parse_mount(&absolute_mount(text)?)?);
         }
         for text in &self.tmpfs {
             requests.push(MountRequest::parse_tmpfs(text)?);
@@ -363,6 +363,30 @@ impl IsolationArgs {
         };
         Ok(isolation)
     }
+}
+
+/// `./sub:/target` with the directory that is meant; other texts as they are.
+fn absolute_volume(text: &str) -> Result<String, Failure> {
+    match text.split_once(':') {
+        Some((source, rest)) if source.starts_with('.') => Ok(format!("{}:{rest}", absolute(source)?)),
+        _ => Ok(text.to_owned()),
+    }
+}
+
+/// The same for `type=bind,source=./sub,target=/target`.
+fn absolute_mount(text: &str) -> Result<String, Failure> {
+    let field = |field: &str| match field.split_once('=') {
+        Some((key @ ("source" | "src"), path)) if path == "." || path.starts_with("./") || path.starts_with("../") => {
+            Ok(format!("{key}={}", absolute(path)?))
+        }
+        _ => Ok(field.to_owned()),
+    };
+    Ok(text.split(',').map(field).collect::<Result<Vec<_>, Failure>>()?.join(","))
+}
+
+fn absolute(path: &str) -> Result<String, Failure> {
+    let whole = std::path::absolute(path).map_err(store::StoreError::io("find", path))?;
+    whole.into_os_string().into_string().map_err(|_| UsageError::wrong(format!("{path:?} is not valid UTF-8")))
 }
 
 /// `NAME` alone takes its value from kiln's environment, or is left out if it is not set there.

@@ -20,6 +20,9 @@ use crate::container::signal::Signal;
 use crate::container::signals::{self, SignalPipe};
 use crate::container::terminal::{DetachKeys, DetachMatcher, RawMode, Size, Typed, is_terminal};
 
+/// So many interrupts have to do; whoever sends one more wants to leave (as with `docker run`).
+const PATIENCE: usize = 3;
+
 /// How much input may wait for the container.
 const INPUT_AHEAD: usize = 64 * 1024;
 
@@ -54,6 +57,8 @@ pub enum Ended {
     Exited(u8),
     /// The user left, or the caller's output was closed; the container runs on.
     Detached,
+    /// The caller was told to end several times, and the container, to which that was passed on, did not.
+    Unheeded,
 }
 
 /// Whose container it is.
@@ -95,6 +100,7 @@ pub(in crate::container) fn follow(
         input: attachment.stdin,
         matcher: DetachMatcher::new(keys),
         pipe,
+        interrupts: 0,
     };
     session.tell_size();
     let ended = session.run();
@@ -112,6 +118,8 @@ struct Session<'a> {
     input: Option<BorrowedFd<'a>>,
     matcher: DetachMatcher,
     pipe: SignalPipe,
+    /// How often the caller was told to end.
+    interrupts: usize,
 }
 
 impl Session<'_> {
@@ -120,6 +128,9 @@ impl Session<'_> {
             let ready = self.poll().map_err(ContainerError::io("wait for", self.directory.path()))?;
             if ready.signals {
                 self.take_signals();
+            }
+            if self.interrupts >= PATIENCE {
+                return Ok(Ended::Unheeded);
             }
             if ready.input && self.take_input() == Typed::Detach {
                 self.connection.drain();
@@ -154,6 +165,7 @@ impl Session<'_> {
             if signal == signals::WINDOW {
                 self.tell_size();
             } else {
+                self.interrupts += usize::from(matches!(signal, Signal::INT | Signal::TERM));
                 self.forward(signal);
             }
         }
