@@ -74,7 +74,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode, Failure> {
 
 fn row(found: &Listed, whole: bool) -> Value {
     let config = found.container.config();
-    let command = config.argv().collect::<Vec<_>>().join(" ");
+    let command = command(config.argv());
     let created = units::system_time(config.created);
     let labels: Vec<String> = config.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
     let mounts: Vec<String> = config.mounts.iter().filter_map(|mount| source(&mount.source)).collect();
@@ -93,6 +93,16 @@ fn row(found: &Listed, whole: bool) -> Value {
         "LocalVolumes": config.mounts.iter().filter(|mount| is_volume(&mount.source)).count().to_string(),
         "Networks": config.network.mode.to_string(),
     })
+}
+
+/// The command line, with the arguments that have blanks in quotes.
+fn command<'a>(mut argv: impl Iterator<Item = &'a str>) -> String {
+    let mut text = argv.next().unwrap_or_default().to_owned();
+    for argument in argv {
+        let quote = if argument.contains(' ') { "'" } else { "" };
+        text.extend([" ", quote, argument, quote]);
+    }
+    text
 }
 
 /// `0.0.0.0:4000->80/tcp` for what is published, `80/tcp` for what is only declared.

@@ -2,4 +2,8 @@
 
 mod building;
 mod house;
+mod portable;
+mod running;
 mod session;
+mod terminal;
+mod user;

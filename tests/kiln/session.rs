@@ -2,7 +2,8 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -11,6 +12,15 @@ use tempfile::TempDir;
 /// Where a test works; everything in it goes when it is dropped, containers first.
 pub(crate) struct Session {
     directory: TempDir,
+    program: PathBuf,
+    user: Option<User>,
+}
+
+/// Somebody who is not root.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct User {
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
 }
 
 /// What a command printed and how it ended.
@@ -24,17 +34,38 @@ pub(crate) struct Ran {
 impl Session {
     /// An empty directory and no store yet.
     pub(crate) fn new() -> Self {
-        Self { directory: TempDir::with_prefix("kiln-session-").expect("a temporary directory") }
+        Self::of(Path::new(env!("CARGO_BIN_EXE_kiln")))
+    }
+
+    /// The same with another kiln than the one that was just compiled.
+    pub(crate) fn of(program: &Path) -> Self {
+        let directory = TempDir::with_prefix("kiln-session-").expect("a temporary directory");
+        Self { directory, program: program.to_owned(), user: None }
+    }
+
+    /// The same as another user, whose home it is; the store is where kiln puts it by itself.
+    pub(crate) fn of_user(user: User) -> Self {
+        let mut session = Self::new();
+        let program = session.path("kiln");
+        fs::copy(&session.program, &program).expect("a copy that the user can reach");
+        chown(session.directory.path(), Some(user.uid), Some(user.gid)).expect("a home");
+        session.program = program;
+        session.user = Some(user);
+        session
     }
 
     /// The same with an image `busybox`, made from the machine's static busybox.
     pub(crate) fn with_busybox() -> Option<Self> {
+        Self::new().and_busybox()
+    }
+
+    /// Imports that image.
+    pub(crate) fn and_busybox(self) -> Option<Self> {
         let busybox = installed("busybox", "busybox-static")?;
-        let session = Self::new();
-        let rootfs = session.path("busybox.tar");
+        let rootfs = self.path("busybox.tar");
         fs::write(&rootfs, busybox_rootfs(&busybox)).expect("write the root filesystem");
-        session.kiln(["import", rootfs.to_str().expect("UTF-8"), "busybox"]).ok();
-        Some(session)
+        self.kiln(["import", rootfs.to_str().expect("UTF-8"), "busybox"]).ok();
+        Some(self)
     }
 
     /// A path in the session's directory.
@@ -44,7 +75,7 @@ impl Session {
 
     /// The session's store.
     pub(crate) fn store(&self) -> PathBuf {
-        self.path("store")
+        self.path(if self.user.is_some() { ".local/share/kiln" } else { "store" })
     }
 
     /// Writes a file, with its directories.
@@ -63,12 +94,16 @@ impl Session {
 
     /// The command, ready to be run with other arguments or environment.
     pub(crate) fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_kiln"));
+        let mut command = Command::new(&self.program);
         command
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", self.directory.path());
-        command.env("KILN_ROOT", self.store()).current_dir(self.directory.path()).stdin(Stdio::null());
+        command.current_dir(self.directory.path()).stdin(Stdio::null());
+        match self.user {
+            Some(user) => command.uid(user.uid).gid(user.gid),
+            None => command.env("KILN_ROOT", self.store()),
+        };
         command
     }
 

@@ -1,0 +1,102 @@
+//! The main path as an ordinary user: with subordinate ids, and with nothing but the user's own.
+//!
+//! The user `kiln-test` is made if this is root and there is none; the other one has a number alone.
+
+use std::fs;
+use std::process::Command;
+
+use crate::running::fetch;
+use crate::session::{Session, User, installed, is_root};
+
+const NAME: &str = "kiln-test";
+
+/// Somebody without a name, and so without subordinate ids.
+const NOBODY_KNOWN: User = User { uid: 54_321, gid: 54_321 };
+
+const DOCKERFILE: &str = "FROM busybox
+RUN echo built > /built && id -u
+COPY page /srv/page
+EXPOSE 8080
+CMD [\"httpd\", \"-f\", \"-p\", \"8080\", \"-h\", \"/srv\"]
+";
+
+/// The user with subordinate ids.
+fn named_user() -> Option<User> {
+    installed("newuidmap", "uidmap")?;
+    let find = || {
+        let passwd = fs::read_to_string("/etc/passwd").ok()?;
+        let mut fields = passwd.lines().find_map(|line| line.strip_prefix(NAME)?.strip_prefix(":x:"))?.split(':');
+        Some(User { uid: fields.next()?.parse().ok()?, gid: fields.next()?.parse().ok()? })
+    };
+    let user = find().or_else(|| {
+        Command::new("useradd").args(["--system", "--user-group", "--shell", "/bin/sh", NAME]).status().ok()?;
+        find()
+    });
+    let granted = |path| fs::read_to_string(path).is_ok_and(|text| text.contains(&format!("{NAME}:")));
+    if !granted("/etc/subuid") || !granted("/etc/subgid") {
+        let ranges = ["--add-subuids", "265536-331071", "--add-subgids", "265536-331071", NAME];
+        let status = Command::new("usermod").args(ranges).status();
+        assert!(status.is_ok_and(|status| status.success()), "cannot grant {NAME} ids");
+    }
+    user
+}
+
+/// A session of that user's; none, with a printed reason, where this kernel gives users no namespaces.
+fn session_of(user: User) -> Option<Session> {
+    let session = Session::of_user(user);
+    let ran = session.kiln(["info"]);
+    if ran.code != 0 && ran.stderr.contains("user namespace") {
+        eprintln!("skipped: {}", ran.stderr);
+        return None;
+    }
+    session.and_busybox()
+}
+
+/// Builds, runs, publishes, looks, stops, removes.
+fn main_path(session: &Session) {
+    session.write("web/page", "hello\n");
+    let context = session.context("web", DOCKERFILE);
+    session.build("web", &context);
+    assert_eq!(session.run("web", "id -u; cat /built; touch /here"), "0\nbuilt\n");
+    let id = session.kiln(["run", "-d", "--name", "site", "-p", "127.0.0.1::8080", "web"]).ok().stdout;
+    let port = "{{(index (index .NetworkSettings.Ports \"8080/tcp\") 0).HostPort}}";
+    let port = session.kiln(["inspect", "--format", port, "site"]).ok().stdout;
+    assert_eq!(fetch(port.trim(), "/page"), "hello\n");
+    assert_eq!(session.kiln(["ps", "-q"]).ok().stdout.trim(), &id[..12]);
+    session
+        .kiln(["run", "--rm", "--network=none", "busybox", "sh", "-c", "echo out; echo err >&2; exit 4"])
+        .fails(4)
+        .says(&["err"])
+        .prints(&["out"]);
+    session.kiln(["stop", "-t", "0", "site"]).ok();
+    session.kiln(["logs", "site"]).ok();
+    session.kiln(["ps", "-a"]).ok().prints(&["Exited (137)"]);
+    session.kiln(["rm", "site"]).ok();
+    session.kiln(["images"]).ok().prints(&["web", "busybox"]);
+}
+
+#[test]
+fn with_subordinate_ids() {
+    if !is_root() {
+        return;
+    }
+    let Some(session) = named_user().and_then(session_of) else { return };
+    main_path(&session);
+    let dockerfile = "FROM busybox\nRUN touch /a && chown 33:44 /a\nCOPY --chown=1000:1000 Dockerfile /b\n";
+    let context = session.context("owners", dockerfile);
+    session.build("owners", &context);
+    assert_eq!(session.run("owners", "stat -c %u:%g /a /b"), "33:44\n1000:1000\n");
+    let user = session.kiln(["run", "--rm", "--network=none", "-u", "user", "busybox", "id", "-un"]).ok();
+    assert_eq!(user.stdout, "user\n");
+    session.kiln(["info"]).ok().prints(&["an ordinary user", "nobody outside"]);
+}
+
+#[test]
+fn with_one_id() {
+    if !is_root() {
+        return;
+    }
+    let Some(session) = session_of(NOBODY_KNOWN) else { return };
+    session.kiln(["info"]).ok().prints(&["an ordinary user", "missing: files can belong to one user only", "usermod"]);
+    main_path(&session);
+}
