@@ -19,24 +19,26 @@ pub fn suggest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) ->
     best.map(|(_, candidate)| candidate)
 }
 
-/// The Levenshtein distance: insertions, deletions and substitutions of characters.
+/// How many characters must be inserted, deleted, substituted or swapped with their neighbour
+/// (optimal string alignment).
 fn distance(left: &str, right: &str) -> usize {
     const CEILING: usize = 64;
-    let right: Vec<char> = right.chars().collect();
-    if left.chars().count().max(right.len()) > CEILING {
+    let (left, right): (Vec<char>, Vec<char>) = (left.chars().collect(), right.chars().collect());
+    if left.len().max(right.len()) > CEILING {
         return CEILING;
     }
-    let mut row: Vec<usize> = (0..=right.len()).collect();
-    for (index, character) in left.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = index + 1;
-        for (column, other) in right.iter().enumerate() {
-            let substituted = diagonal + usize::from(character != *other);
-            diagonal = row[column + 1];
-            row[column + 1] = substituted.min(row[column] + 1).min(diagonal + 1);
+    let mut rows: Vec<Vec<usize>> = vec![(0..=right.len()).collect()];
+    for (i, character) in left.iter().enumerate() {
+        let mut row = vec![i + 1];
+        for (j, other) in right.iter().enumerate() {
+            let substituted = rows[i][j] + usize::from(character != other);
+            let swaps = i > 0 && j > 0 && *character == right[j - 1] && left[i - 1] == *other;
+            let swapped = if swaps { rows[i - 1][j - 1] + 1 } else { usize::MAX };
+            row.push(substituted.min(rows[i][j + 1] + 1).min(row[j] + 1).min(swapped));
         }
+        rows.push(row);
     }
-    row[right.len()]
+    rows[left.len()][right.len()]
 }
 
 #[cfg(test)]
@@ -48,6 +50,7 @@ mod tests {
         let flags = ["mount", "network", "security"];
         assert_eq!(suggest("mont", flags), Some("mount"));
         assert_eq!(suggest("netwrk", flags), Some("network"));
+        assert_eq!(suggest("RNU", ["ENV", "RUN"]), Some("RUN"));
         assert_eq!(suggest("mount", flags), None);
         assert_eq!(suggest("volume", flags), None);
         assert_eq!(suggest("x", ["y", "to"]), None);

@@ -77,15 +77,41 @@ fn ask(prompt: &str) -> Result<String, Failure> {
     Ok(answer.trim_end_matches(['\r', '\n']).to_owned())
 }
 
-/// Asks without showing what is typed.
+/// Asks without showing what is typed. Ctrl-C is read as a character, so that the terminal is as it was
+/// in any case.
 fn ask_hidden(prompt: &str) -> Result<String, Failure> {
+    const CTRL_C: u8 = 3;
     let stdin = io::stdin();
     let Ok(before) = termios::tcgetattr(&stdin) else { return ask(prompt) };
     let mut hidden = before.clone();
-    hidden.local_flags.remove(LocalFlags::ECHO);
+    hidden.local_flags.remove(LocalFlags::ECHO | LocalFlags::ISIG | LocalFlags::ICANON);
+    write!(io::stderr(), "{prompt}")?;
     termios::tcsetattr(&stdin, SetArg::TCSAFLUSH, &hidden)?;
-    let answer = ask(prompt);
+    let mut typed = Vec::new();
+    let read = read_hidden(&mut typed, CTRL_C);
     termios::tcsetattr(&stdin, SetArg::TCSAFLUSH, &before)?;
-    let _ = writeln!(io::stderr());
-    answer
+    writeln!(io::stderr())?;
+    read?;
+    if typed.last() == Some(&CTRL_C) {
+        return Err(Failure::Status(130));
+    }
+    Ok(String::from_utf8_lossy(&typed).into_owned())
+}
+
+/// Reads up to a newline, or up to and with the byte that ends it all; backspace takes back.
+fn read_hidden(typed: &mut Vec<u8>, end: u8) -> io::Result<()> {
+    const BACKSPACE: [u8; 2] = [8, 127];
+    for byte in io::stdin().lock().bytes() {
+        match byte? {
+            b'\n' | b'\r' => return Ok(()),
+            byte if BACKSPACE.contains(&byte) => drop(typed.pop()),
+            byte => {
+                typed.push(byte);
+                if byte == end {
+                    return Ok(());
+                }
+            }
+        }
+    }
+    Ok(())
 }
