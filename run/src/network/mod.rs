@@ -6,6 +6,7 @@
 mod files;
 mod nat;
 mod netlink;
+mod nftables;
 mod program;
 mod usermode;
 
@@ -22,6 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use self::nat::Nat;
 use self::netlink::Netlink;
+use self::nftables::Refused;
 use self::usermode::Helper;
 use crate::identity::Standing;
 use crate::sys;
@@ -44,6 +46,9 @@ pub enum EgressError {
     /// The host does not forward and cannot be told to.
     #[error("cannot switch forwarding on")]
     Forwarding(#[source] io::Error),
+    /// The kernel takes no table of nftables, and there is no `iptables`.
+    #[error("cannot translate addresses with nftables (iptables is not installed)")]
+    Nftables(#[source] Refused),
     /// A program failed.
     #[error("{} failed: {why}", program.display())]
     Program {
@@ -141,7 +146,7 @@ impl Egress {
 pub(crate) fn means(standing: Standing) -> Vec<String> {
     let tun = std::fs::File::options().read(true).write(true).open("/dev/net/tun").is_ok();
     let installed = |name: &str| program::find(name).is_some();
-    let nat = standing == Standing::Root && (installed("nft") || installed("iptables"));
+    let nat = standing == Standing::Root && (nftables::available() || installed("iptables"));
     let pasta = standing != Standing::Root && tun && installed("pasta");
     let slirp4netns = tun && installed("slirp4netns");
     let means = [("nat", nat), ("pasta", pasta), ("slirp4netns", slirp4netns)];
@@ -162,8 +167,6 @@ pub(crate) fn up(interface: Option<&Interface>) -> io::Result<()> {
 
 /// An error with its causes, in one line.
 fn described(error: &EgressError) -> String {
-    match std::error::Error::source(error) {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
-    }
+    let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

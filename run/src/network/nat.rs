@@ -1,9 +1,11 @@
 //! A way out by a pair of interfaces and address translation: root's, and the fastest.
 //!
 //! Every box has a network of four addresses and a pair of interfaces of its own; the interface's name
-//! is the claim to the network, and the kernel lets only one have it. The rules are in a table of
-//! our own (nftables) or are removed one by one (iptables). Forwarding is switched on for the
-//! interfaces concerned only, and stays on for the host's.
+//! is the claim to the network, and the kernel lets only one have it. The rule is in a table of the box's
+//! own (nftables), which the kernel removes even if kiln is killed; where there is no nftables, and for
+//! Docker's chain, iptables's rules are removed one by one, and a kiln that is killed leaves them.
+//! Forwarding is switched on where it is off, for the two interfaces concerned only: the box's and that
+//! of the host's default route. The latter's stays on, as nobody can tell who else has come to rely on it.
 
 use std::ffi::CString;
 use std::fs;
@@ -14,11 +16,15 @@ use std::path::Path;
 use rustix::process::Pid;
 
 use super::netlink::Netlink;
+use super::nftables::{Masquerade, Table};
 use super::{EgressError, Interface, program};
 use crate::sys;
 
 /// Networks to take four addresses from, the first that the host has no other use for.
 const RANGES: [[u8; 2]; 4] = [[10, 231], [10, 89], [172, 29], [192, 168]];
+
+/// The prefix of a network of four addresses.
+const PREFIX: u8 = 30;
 
 /// How many networks of four addresses a range has.
 const NETWORKS: u16 = 1 << 14;
@@ -30,7 +36,16 @@ const INSIDE: &str = "eth0";
 #[derive(Debug)]
 pub(super) struct Nat {
     pub(super) interface: Interface,
-    undo: Vec<Vec<String>>,
+    table: Option<Table>,
+    rules: Vec<Rule>,
+}
+
+/// A rule of iptables.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Rule {
+    table: &'static str,
+    chain: &'static str,
+    matches: Vec<String>,
 }
 
 /// The four addresses of one box.
@@ -43,15 +58,10 @@ struct Network {
 impl Nat {
     /// Connects the network namespace of `pid`.
     pub(super) fn attach(pid: Pid) -> Result<Self, EgressError> {
-        let nft = program::find("nft");
-        let iptables = program::find("iptables");
-        if nft.is_none() && iptables.is_none() {
-            return Err(EgressError::Missing("nft or iptables"));
-        }
         let out = default_interface().ok_or(EgressError::NoDefaultRoute)?;
         let network = claim(pid).map_err(EgressError::Interface)?;
-        let nat = Self { interface: network.interface(), undo: Vec::new() };
-        let connected = nat.connect(network, &out, nft.as_deref(), iptables.as_deref());
+        let nat = Self { interface: network.interface(), table: None, rules: Vec::new() };
+        let connected = nat.connect(network, &out);
         if connected.is_err() {
             // The next means must not find the pair in its way.
             let _gone_with_the_box = Netlink::open().and_then(|netlink| netlink.remove(&network.name()));
@@ -59,59 +69,44 @@ impl Nat {
         connected
     }
 
-    fn connect(
-        mut self,
-        network: Network,
-        out: &str,
-        nft: Option<&Path>,
-        iptables: Option<&Path>,
-    ) -> Result<Self, EgressError> {
+    fn connect(mut self, network: Network, out: &str) -> Result<Self, EgressError> {
         forward(&network.name()).and_then(|()| forward(out)).map_err(EgressError::Forwarding)?;
-        match nft {
-            Some(nft) => self.add_table(nft, network)?,
-            None => self.add_rule(&network.masquerade())?,
+        let iptables = program::find("iptables");
+        let masquerade = Masquerade { interface: &network.name(), network: network.at(0), prefix: PREFIX };
+        match (Table::masquerade(masquerade), &iptables) {
+            (Ok(table), _) => self.table = Some(table),
+            (Err(_), Some(iptables)) => self.add(iptables, network.masquerade())?,
+            (Err(refused), None) => return Err(EgressError::Nftables(refused)),
         }
-        // Docker drops what it does not forward itself; its administrators' chain comes first.
-        if iptables.is_some() && Path::new("/sys/class/net/docker0").exists() {
-            for direction in ["-i", "-o"] {
-                self.add_rule(&["DOCKER-USER", direction, &network.name(), "-j", "ACCEPT"].map(str::to_owned))?;
+        if let Some(iptables) = iptables.filter(|_| Path::new("/sys/class/net/docker0").exists()) {
+            for rule in network.past_docker() {
+                self.add(&iptables, rule)?;
             }
         }
         Ok(self)
     }
 
-    fn add_table(&mut self, nft: &Path, network: Network) -> Result<(), EgressError> {
-        let (name, addresses) = (network.name(), network.cidr());
-        let rules = format!(
-            "table ip {name} {{\n chain out {{\n  type nat hook postrouting priority 100;\n  \
-             ip saddr {addresses} oifname != \"{name}\" masquerade\n }}\n}}\n"
-        );
-        program::run(nft, ["-f", "-"], rules.as_bytes())?;
-        self.undo.push(["nft", "delete", "table", "ip", &name].map(str::to_owned).into());
-        Ok(())
-    }
-
-    fn add_rule(&mut self, rule: &[String]) -> Result<(), EgressError> {
-        let iptables = program::find("iptables").ok_or(EgressError::Missing("iptables"))?;
-        let with = |action: &str| -> Vec<String> {
-            let table = if rule.first().is_some_and(|chain| chain == "POSTROUTING") { "nat" } else { "filter" };
-            ["-w", "-t", table, action].map(str::to_owned).into_iter().chain(rule.iter().cloned()).collect()
-        };
-        program::run(&iptables, with("-I"), b"")?;
-        self.undo.push(std::iter::once("iptables".to_owned()).chain(with("-D")).collect());
+    fn add(&mut self, iptables: &Path, rule: Rule) -> Result<(), EgressError> {
+        program::run(iptables, rule.arguments("-I"))?;
+        self.rules.push(rule);
         Ok(())
     }
 }
 
 impl Drop for Nat {
     fn drop(&mut self) {
-        for command in self.undo.drain(..).rev() {
-            if let Some((name, arguments)) = command.split_first()
-                && let Some(path) = program::find(name)
-            {
-                let _gone_already = program::run(&path, arguments, b"");
-            }
+        let Some(iptables) = program::find("iptables") else { return };
+        for rule in self.rules.drain(..).rev() {
+            let _gone_already = program::run(&iptables, rule.arguments("-D"));
         }
+    }
+}
+
+impl Rule {
+    /// Of an `iptables` that waits for others of its kind.
+    fn arguments(&self, action: &str) -> Vec<String> {
+        let what = ["-w", "-t", self.table, action, self.chain].map(str::to_owned);
+        what.into_iter().chain(self.matches.iter().cloned()).collect()
     }
 }
 
@@ -126,16 +121,26 @@ impl Network {
     }
 
     fn cidr(self) -> String {
-        format!("{}/30", self.at(0))
+        format!("{}/{PREFIX}", self.at(0))
     }
 
     fn interface(self) -> Interface {
-        Interface { name: INSIDE.to_owned(), address: self.at(2), prefix: 30, gateway: self.at(1) }
+        Interface { name: INSIDE.to_owned(), address: self.at(2), prefix: PREFIX, gateway: self.at(1) }
     }
 
-    fn masquerade(self) -> Vec<String> {
-        let (addresses, name) = (self.cidr(), self.name());
-        ["POSTROUTING", "-s", &addresses, "!", "-o", &name, "-j", "MASQUERADE"].map(str::to_owned).into()
+    /// The rule of nftables for iptables.
+    fn masquerade(self) -> Rule {
+        let matches = ["-s", &self.cidr(), "!", "-o", &self.name(), "-j", "MASQUERADE"].map(str::to_owned);
+        Rule { table: "nat", chain: "POSTROUTING", matches: matches.into() }
+    }
+
+    /// Docker drops what it does not forward itself; its administrators' chain comes first.
+    fn past_docker(self) -> [Rule; 2] {
+        ["-i", "-o"].map(|direction| Rule {
+            table: "filter",
+            chain: "DOCKER-USER",
+            matches: [direction, &self.name(), "-j", "ACCEPT"].map(str::to_owned).into(),
+        })
     }
 }
 
@@ -153,7 +158,7 @@ fn claim(pid: Pid) -> io::Result<Network> {
             other => other?,
         }
         let name = CString::new(network.name())?;
-        netlink.address(&name, network.at(1), 30)?;
+        netlink.address(&name, network.at(1), PREFIX)?;
         let socket = rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::DGRAM, None)?;
         sys::interface_up(&name, std::os::fd::AsFd::as_fd(&socket))?;
         return Ok(network);

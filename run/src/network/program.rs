@@ -1,7 +1,6 @@
 //! Other programs that kiln calls: found in the system's directories, never by a caller's `PATH`.
 
 use std::ffi::OsStr;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -14,24 +13,15 @@ pub(crate) fn find(name: &str) -> Option<PathBuf> {
     DIRECTORIES.iter().map(|directory| Path::new(directory).join(name)).find(|path| path.is_file())
 }
 
-/// Runs a program to its end, with `input` to read; what it complains of becomes the error.
-pub(super) fn run(
-    program: &Path,
-    arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
-    input: &[u8],
-) -> Result<(), EgressError> {
+/// Runs a program to its end; what it complains of becomes the error.
+pub(super) fn run(program: &Path, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Result<(), EgressError> {
     let failed = |why: String| EgressError::Program { program: program.to_owned(), why };
-    let mut child = Command::new(program)
+    let output = Command::new(program)
         .args(arguments)
-        .stdin(Stdio::piped())
+        .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
+        .output()
         .map_err(|error| failed(error.to_string()))?;
-    if let Some(mut stdin) = child.stdin.take() {
-        let _it_says_why_below = stdin.write_all(input);
-    }
-    let output = child.wait_with_output().map_err(|error| failed(error.to_string()))?;
     if output.status.success() {
         return Ok(());
     }

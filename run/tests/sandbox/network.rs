@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{IpAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, TcpListener};
 
 use run::sandbox::{Etc, Network, Spec, Stdio, start};
 
@@ -41,8 +41,49 @@ fn a_private_network_reaches_out_and_leaves_nothing() {
     process.wait().expect("it ends");
     assert_eq!(fs::read_to_string(world.path("out")).expect("output"), "hello from outside\n");
     assert_eq!(answer.join().expect("the listener"), IpAddr::V4(address));
-    let tables = std::process::Command::new("nft").args(["list", "tables"]).output();
-    assert!(tables.is_ok_and(|tables| !String::from_utf8_lossy(&tables.stdout).contains("kiln")));
+    assert!(!rules().contains(&network_of(address)), "{}", rules());
+}
+
+#[test]
+fn a_killed_supervisor_leaves_no_rules() {
+    let Some(world) = World::new() else { return };
+    let spec = Spec { network: Network::Private, ..world.shell("sleep 60") };
+    let process = start(&spec, Stdio::null().expect("null")).expect("it starts");
+    let Some(IpAddr::V4(address)) = process.addresses().get("eth0").copied() else {
+        eprintln!("skipped: {:?}", process.notices());
+        return;
+    };
+    let network = network_of(address);
+    if !rules().contains(&network) {
+        eprintln!("skipped: nft is not installed, or the kernel has no nftables");
+        return;
+    }
+    if !rules().contains("flags owner") {
+        eprintln!("skipped: this kernel's tables have no owners");
+        return;
+    }
+    let status = fs::read_to_string(format!("/proc/{}/status", process.pid())).expect("a status");
+    let supervisor = status.lines().find_map(|line| line.strip_prefix("PPid:")).expect("a parent").trim();
+    let supervisor = supervisor.parse().ok().and_then(rustix::process::Pid::from_raw).expect("a process");
+    rustix::process::kill_process(supervisor, rustix::process::Signal::KILL).expect("a kill");
+    process.wait().expect_err("its supervisor is lost");
+    // The kernel removes it as the last of the socket's holders goes.
+    let gone = (0..100).any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        !rules().contains(&network)
+    });
+    assert!(gone, "{}", rules());
+}
+
+/// The network that rules name, for a box's address.
+fn network_of(address: Ipv4Addr) -> String {
+    format!("{}/30", Ipv4Addr::from_bits(address.to_bits() & !3))
+}
+
+/// What `nft` says is there; nothing, where it is not installed.
+fn rules() -> String {
+    let rules = std::process::Command::new("nft").args(["list", "ruleset"]).output();
+    rules.map(|rules| String::from_utf8_lossy(&rules.stdout).into_owned()).unwrap_or_default()
 }
 
 #[test]
