@@ -8,6 +8,7 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use run::identity::IdentityError;
+use run::probe::Tier;
 
 use crate::ui::sanitize;
 
@@ -91,6 +92,13 @@ fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn 
 
 fn is_closed_pipe(error: &(dyn Error + 'static)) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// What may have failed a program if files can belong to one user only, as for an ordinary user to whom
+/// the system gave no ids.
+pub(crate) fn hint_at_ids() -> Option<&'static str> {
+    let is_alone = Tier::of_this_process().uids.count() == 1;
+    is_alone.then_some("there is one user id here, so `chown` to others fails: `kiln info` tells what would help")
 }
 
 /// What the user can do about it.

@@ -168,6 +168,9 @@ fn explain(error: BuildError, request: &BuildRequest) -> Failure {
                 eprint_block(&format!("  | {}", sanitize::line(line.as_bytes(), Colours::Dropped)));
             }
             eprint_block(&format!("the whole log: {}", log.display()));
+            if let Some(hint) = crate::report::hint_at_ids() {
+                eprint_block(&format!("hint: {hint}"));
+            }
         }
         _ if error.span().is_some() => {
             eprint_block(&excerpt::error(source, &crate::report::with_causes(&error), error.span(), colours));

@@ -99,4 +99,8 @@ fn with_one_id() {
     let Some(session) = session_of(NOBODY_KNOWN) else { return };
     session.kiln(["info"]).ok().prints(&["an ordinary user", "missing: files can belong to one user only", "usermod"]);
     main_path(&session);
+    let context = session.context("owners", "FROM busybox\nRUN touch /a && chown 33:44 /a\n");
+    let context = context.to_str().expect("UTF-8");
+    session.kiln(["build", context]).fails(1).says(&["RUN touch /a", "hint: there is one user id here"]);
+    session.kiln(["run", "--rm", "--network=none", "-u", "33", "busybox", "id"]).fails(125).says(&["they end at 0"]);
 }

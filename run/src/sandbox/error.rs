@@ -41,7 +41,7 @@ pub enum SandboxError {
         group: String,
     },
     /// A number that is no id.
-    #[error("{id} is not a user or group id: they end at {maximum}")]
+    #[error("{id} is not a user or group id in this box: they end at {maximum}")]
     IdOutOfRange {
         /// As it was given.
         id: String,

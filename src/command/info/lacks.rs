@@ -50,14 +50,20 @@ fn isolation(isolation: &Isolation) -> Option<Lack> {
 
 fn ids(entered: Entered) -> Option<Lack> {
     let Entered::Single { why } = entered else { return None };
-    let remedy = match why {
-        NoSubordinate::NotInstalled => "apt install uidmap (Fedora: dnf install shadow-utils)",
-        NoSubordinate::NotGranted => {
-            "as root: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER, with a range that is free"
+    let (reason, remedy) = match why {
+        NoSubordinate::NotInstalled => {
+            ("newuidmap is not installed", "apt install uidmap (Fedora: dnf install shadow-utils)")
         }
-        NoSubordinate::Refused => "newuidmap and newgidmap with their set-user-id bit or capabilities back",
+        NoSubordinate::NotGranted => (
+            "no others are granted in /etc/subuid and /etc/subgid",
+            "as root: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER, if that range is free",
+        ),
+        NoSubordinate::Refused => (
+            "newuidmap or newgidmap refused the others",
+            "as root: chmod u+s /usr/bin/newuidmap /usr/bin/newgidmap; are the ranges in /etc/subuid well-formed?",
+        ),
     };
-    lack(format!("files can belong to one user only: {why}"), remedy)
+    lack(format!("files can belong to one user only: {reason}"), remedy)
 }
 
 fn system_calls(probe: &Probe) -> Option<Lack> {
