@@ -112,7 +112,6 @@ pub(crate) fn hint(error: &(dyn Error + 'static)) -> Option<String> {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
                 Some("`kiln store gc` makes room; `kiln store du` tells what takes it".to_owned())
             }
-            io::ErrorKind::PermissionDenied => Some("the store of another user? `--root` names another one".to_owned()),
             _ => None,
         }
     })

@@ -208,14 +208,14 @@ pub fn build(
         Ok(solutions) => solutions,
         Err(error) => {
             // The error is worth more than a record of it that could not be written.
-            let _ = directory.finish(store, request, &[], &Err(&error));
+            let _ = directory.finish(store, request, &Err(&error));
             return Err(error);
         }
     };
     let built = parties.assemble(&planned, &solutions, diagnostics, &directory)?;
     let hits: Vec<ActionKey> = built.steps.iter().filter(|step| is_hit(step)).filter_map(|step| step.key).collect();
     store.note_uses(&hits)?;
-    directory.finish(store, request, &built.steps, &Ok(built.image))?;
+    directory.finish(store, request, &Ok(built.image))?;
     Ok(built)
 }
 

@@ -38,6 +38,15 @@ use crate::graph::{
     Access, CacheMount, Clock, Footing, Mount, MountKind, Network, RunOp, SecretMount, Security, Sharing,
 };
 
+/// The part of a RUN that is the id of all files that it sees.
+pub const ROOT: &str = "root filesystem";
+/// The part beside [`ROOT`] that explains it: what each step below left.
+pub const LINEAGE: &str = "made by";
+/// The part of a COPY that is the id of what it copies.
+pub const SOURCE: &str = "source";
+/// The part beside [`SOURCE`] that explains it: each file.
+pub const FILES: &str = "files";
+
 /// Changes whenever what an operation does with the same parts changes.
 const DOMAIN: &str = "kiln action 1";
 
@@ -96,7 +105,7 @@ pub fn run_parts(run: &RunOp, root: TreeId, bound: &dyn Fn(usize) -> String) -> 
         platform,
         clock,
     } = run;
-    let mut parts = vec![Part::text("root filesystem", root.to_string())];
+    let mut parts = vec![Part::text(ROOT, root.to_string())];
     parts.extend(argv.iter().map(|argument| Part::text("argument", argument)));
     parts.extend(env.iter().map(|(name, value)| Part::text(format!("variable {name}"), value)));
     parts.push(Part::text("user", user));
@@ -117,7 +126,7 @@ pub fn run_parts(run: &RunOp, root: TreeId, bound: &dyn Fn(usize) -> String) -> 
 /// The parts of a COPY or ADD.
 pub fn copy_parts(key: &CopyKey<'_>) -> Vec<Part> {
     let CopyKey { sources, destination, owner, mode, footing, times, facts } = key;
-    let mut parts: Vec<Part> = sources.iter().map(|source| Part::text("source", source.to_string())).collect();
+    let mut parts: Vec<Part> = sources.iter().map(|source| Part::text(SOURCE, source.to_string())).collect();
     let slash = if destination.form == Form::Directory { "/" } else { "" };
     parts.push(Part::text("destination", format!("{}{slash}", destination.path)));
     parts.extend(owner.map(|owner| Part::text("owner", owner.to_string())));

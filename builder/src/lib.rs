@@ -26,6 +26,7 @@ pub mod lint;
 pub mod pattern;
 pub mod plan;
 pub mod progress;
+pub mod record;
 pub mod solve;
 pub mod source;
 pub mod suggest;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use store::action::Difference;
 
 use crate::diagnostic::{Diagnostic, Span};
@@ -27,11 +28,11 @@ impl Progress for Quiet {
 }
 
 /// Names a step of one build: its place in [`Event::Planned`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct StepId(pub u32);
 
 /// What a step is, for people.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
     /// Its name within the build.
     pub id: StepId,
@@ -48,7 +49,8 @@ pub struct Step {
 }
 
 /// What sort of step it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum StepKind {
     /// A base image, or the image of a `--from`.
     Image,
@@ -160,7 +162,8 @@ pub enum Outcome {
 }
 
 /// Why a step is executed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Miss {
     /// No earlier run of this step is known.
     New,
@@ -168,8 +171,11 @@ pub enum Miss {
     NoCache,
     /// It was run before with other inputs: what differs.
     Changed(Vec<Difference>),
-    /// It was run with the same inputs, but the result is no longer in the store.
-    Collected,
+    /// It was run with the same inputs, but the result was collected, in seconds since 1970.
+    Collected(i64),
+    /// It was run with the same inputs, but the result is gone: somebody had it forgotten, or it did not
+    /// survive a power cut.
+    Forgotten,
 }
 
 /// What a step waits for.

@@ -2,6 +2,7 @@
 
 mod request;
 
+use std::io::{self, Write};
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -13,11 +14,13 @@ use builder::executor::sandbox::SandboxExecutor;
 use store::refs::TaggedImage;
 use store::{Reference, Store};
 
+use super::steps;
 use super::wire::registry;
 use crate::context::{Context, fancy_stderr};
 use crate::format::units::parse_host;
 use crate::report::{Failure, UsageError};
 use crate::sources::{Images, Refresh};
+use crate::ui::images_only::ImagesOnly;
 use crate::ui::sanitize::{self, Colours};
 use crate::ui::{Style, excerpt};
 
@@ -106,10 +109,10 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode, Failure> {
     let images = Images::new(store.clone(), if args.pull { Refresh::Always } else { Refresh::Missing });
     let progress = style.build_progress(&request.dockerfile);
     if args.dry_run {
-        return match builder::dry_run(&request, &store, &images, progress.as_ref()) {
-            Ok(_) => Ok(ExitCode::SUCCESS),
-            Err(error) => Err(explain(error, &request)),
-        };
+        let reports = builder::dry_run(&request, &store, &images, &ImagesOnly::new(progress.as_ref()));
+        let reports = reports.map_err(|error| explain(error, &request))?;
+        drop(progress);
+        return steps::foretell(&reports, args.progress, &store).map(|()| ExitCode::SUCCESS);
     }
     let built = builder::build(&request, &store, &images, &SandboxExecutor, progress.as_ref());
     drop(progress);
@@ -155,7 +158,10 @@ fn explain(error: BuildError, request: &BuildRequest) -> Failure {
     let colours = if fancy_stderr() { Colours::Kept } else { Colours::Dropped };
     let source = &request.dockerfile;
     match &error {
-        BuildError::Cancelled => return Failure::Status(130),
+        BuildError::Cancelled => {
+            eprint_block("cancelled");
+            return Failure::Status(130);
+        }
         BuildError::Dockerfile(diagnostics) => {
             for found in diagnostics.iter().filter(|found| found.is_error()) {
                 eprint_block(&excerpt::diagnostic(source, found, colours));
@@ -183,6 +189,7 @@ fn explain(error: BuildError, request: &BuildRequest) -> Failure {
     Failure::Status(1)
 }
 
+/// Shows text that is clean already; a closed pipe is not worth a panic.
 fn eprint_block(text: &str) {
-    eprintln!("{text}");
+    let _ = writeln!(io::stderr().lock(), "{text}");
 }

@@ -11,6 +11,7 @@ use crate::context::{Context, stdout};
 use crate::format::table::{Column, Listing, Style};
 use crate::format::units;
 use crate::report::{Failure, UsageError};
+use crate::ui::sanitize::text;
 
 /// `kiln cache …`
 #[derive(Debug, clap::Subcommand)]
@@ -110,14 +111,14 @@ fn show(args: &ShowArgs, context: &Context) -> Result<ExitCode, Failure> {
     let action = match &found[..] {
         [only] => only,
         [] => return Err(UsageError::wrong(format!("no cached step has a key that begins with {}", args.key))),
-        _ => return Err(UsageError::wrong(format!("{} keys begin with {}", found.len(), args.key))),
+        _ => return Err(UsageError::wrong(format!("{} keys begin with {:?}: give more of it", found.len(), args.key))),
     };
     let uses = store.uses()?;
     if args.format.as_deref() == Some("json") {
         context.print(as_json(action, uses.get(&action.key)))?;
         return Ok(ExitCode::SUCCESS);
     }
-    context.print(format!("{}\n  key    {}", action.record.description, action.key))?;
+    context.print(format!("{}\n  key    {}", text(&action.record.description), action.key))?;
     context.print(format!("  state  {}, took {}", state(action.state), units::elapsed(action.result.duration)))?;
     if let Some(layer) = action.result.layer {
         let size =
@@ -128,11 +129,11 @@ fn show(args: &ShowArgs, context: &Context) -> Result<ExitCode, Failure> {
     context.print("  inputs")?;
     for part in &action.record.parts {
         match &part.value {
-            PartValue::Text(text) => context.print(format!("    {} = {text}", part.name))?,
+            PartValue::Text(value) => context.print(text(&format!("    {} = {value}", part.name)))?,
             PartValue::Files(files) => {
                 context.print(format!("    {} ({} files)", part.name, files.len()))?;
                 for (path, id) in files {
-                    context.print(format!("      {path} {id}"))?;
+                    context.print(text(&format!("      {path} {id}")))?;
                 }
             }
         }

@@ -19,6 +19,7 @@ pub(crate) mod rm;
 pub(crate) mod rmi;
 pub(crate) mod run;
 pub(crate) mod save;
+pub(crate) mod steps;
 pub(crate) mod stop;
 pub(crate) mod store;
 pub(crate) mod tag;

@@ -198,7 +198,7 @@ fn forget(args: &RmArgs, context: &Context) -> Result<ExitCode, Failure> {
         match &found[..] {
             [only] => drop(store.forget_action(only.key)?),
             [] => return Err(UsageError::wrong(format!("no cached step has a key that begins with {prefix}"))),
-            _ => return Err(UsageError::wrong(format!("{} keys begin with {prefix}", found.len()))),
+            _ => return Err(UsageError::wrong(format!("{} keys begin with {prefix:?}: give more of it", found.len()))),
         }
         context.print(prefix)?;
     }

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use serde_json::{Map, Value};
 
 use super::template::{Template, TemplateError};
+use crate::ui::sanitize::{self, Colours};
 
 /// How the user wants a list.
 #[derive(Debug, Clone)]
@@ -76,7 +77,10 @@ impl Listing {
             Style::Default => {
                 let shown = &self.columns[..self.shown];
                 let mut lines = vec![shown.iter().map(|column| column.heading.to_owned()).collect()];
-                lines.extend(rows.iter().map(|row| shown.iter().map(|column| text(&row[column.field])).collect()));
+                let cell = |row: &Value, column: &Column| {
+                    sanitize::line(text(&row[column.field]).as_bytes(), Colours::Dropped)
+                };
+                lines.extend(rows.iter().map(|row| shown.iter().map(|column| cell(row, column)).collect()));
                 align(&lines, out)?;
             }
         }

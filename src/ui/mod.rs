@@ -3,6 +3,7 @@
 //! The libraries report closed enums of events; here alone they become text, on standard error.
 
 pub(crate) mod excerpt;
+pub(crate) mod images_only;
 mod json;
 mod lines;
 mod live;

@@ -27,12 +27,6 @@ impl Drop for StepLock {
 }
 
 impl Store {
-    /// Waits until nobody works on a step, and locks it; `waiting` is called first if somebody does.
-    /// Look up the step's result again afterwards: whoever worked on it may have left one.
-    pub fn step_lock(&self, key: ActionKey, waiting: impl FnOnce()) -> Result<StepLock, StoreError> {
-        self.lock_named(&key.hex(), waiting)
-    }
-
     /// Waits for the lock of a name that is a file name, and takes it.
     pub fn lock_named(&self, name: &str, waiting: impl FnOnce()) -> Result<StepLock, StoreError> {
         let path = self.dir(Area::Locks).join(name);
@@ -52,6 +46,12 @@ impl Store {
         }
     }
 
+    /// Locks a step if nobody works on it. Look up the step's result again afterwards: whoever worked
+    /// on it may have left one.
+    pub fn try_step_lock(&self, key: ActionKey) -> Result<Option<StepLock>, StoreError> {
+        self.try_lock_named(&key.hex())
+    }
+
     /// Takes the lock of a name if nobody has it.
     pub fn try_lock_named(&self, name: &str) -> Result<Option<StepLock>, StoreError> {
         let path = self.dir(Area::Locks).join(name);
@@ -64,6 +64,20 @@ impl Store {
             if is_named(&file, &path)? {
                 return Ok(Some(StepLock { _file: file, path }));
             }
+        }
+    }
+}
+
+/// Removes the locks that killed processes left behind. They lock nothing; they only take up a name.
+///
+/// Best effort, like all clearing of litter.
+pub(crate) fn clear_litter(store: &Path) {
+    let entries = fs::read_dir(store.join(Area::Locks.name())).into_iter().flatten();
+    for path in entries.filter_map(Result::ok).map(|entry| entry.path()) {
+        let Ok(file) = File::open(&path) else { continue };
+        let is_free = flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok();
+        if is_free && is_named(&file, &path).unwrap_or(false) {
+            let _ = fs::remove_file(&path);
         }
     }
 }
@@ -99,10 +113,9 @@ mod tests {
     fn one_works_and_the_others_wait() {
         let directory = tempfile::tempdir().unwrap();
         let store = Store::open(directory.path()).unwrap();
-        let key = ActionKey::from_bytes([1; 32]);
         let (inside, most, waited) = (AtomicU32::new(0), AtomicU32::new(0), AtomicU32::new(0));
         let work = || {
-            let _lock = store.step_lock(key, || _ = waited.fetch_add(1, Ordering::Relaxed)).unwrap();
+            let _lock = store.lock_named("step", || _ = waited.fetch_add(1, Ordering::Relaxed)).unwrap();
             most.fetch_max(inside.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
             std::thread::sleep(std::time::Duration::from_millis(2));
             inside.fetch_sub(1, Ordering::SeqCst);
@@ -111,6 +124,17 @@ mod tests {
         assert_eq!(most.into_inner(), 1);
         assert!(waited.into_inner() > 0);
         assert_eq!(fs::read_dir(store.dir(Area::Locks)).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_the_dead_locked_is_cleared_and_what_the_living_lock_is_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path()).unwrap();
+        let _held = store.try_lock_named("held").unwrap().unwrap();
+        fs::write(store.dir(Area::Locks).join("left"), "").unwrap();
+        let again = Store::open(directory.path()).unwrap();
+        assert_eq!(again.try_lock_named("held").unwrap().map(|_| ()), None);
+        assert!(!store.dir(Area::Locks).join("left").exists());
     }
 
     #[test]

@@ -107,6 +107,12 @@ pub enum OpenError {
         /// The directory.
         path: PathBuf,
     },
+    /// Somebody else made it: what this process would write there, its owner could not read.
+    #[error("the store {} belongs to another user: --root names another one", path.display())]
+    Foreign {
+        /// The store.
+        path: PathBuf,
+    },
     /// It cannot be read or made.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -149,6 +155,7 @@ impl Store {
 
     /// Opens a store as if the machine had been started with that boot id.
     pub fn open_in_boot(path: &Path, boot: BootId) -> Result<Self, OpenError> {
+        refuse_foreign(path)?;
         match read_format(path)? {
             Some(found) if found > FORMAT_VERSION => return Err(OpenError::Newer { path: path.to_owned(), found }),
             Some(_) => {}
@@ -156,6 +163,7 @@ impl Store {
         }
         let path = path.canonicalize().map_err(StoreError::io("resolve", path))?;
         session::clear_litter(&path);
+        crate::lock::clear_litter(&path);
         let inner = Inner { path, boot, session: Mutex::default(), unsealed: Mutex::default() };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -369,6 +377,18 @@ fn seal(path: &Path, inode: u64) -> io::Result<()> {
 
 fn sealed() -> fs::Permissions {
     fs::Permissions::from_mode(0o400)
+}
+
+/// The owner of the format file is whoever made the store; where it cannot be seen, that of the directory.
+fn refuse_foreign(path: &Path) -> Result<(), OpenError> {
+    let metadata = match fs::symlink_metadata(path.join("format")) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => fs::metadata(path),
+        found => found,
+    };
+    match metadata.map(|metadata| metadata.uid()) {
+        Ok(owner) if owner != rustix::process::geteuid().as_raw() => Err(OpenError::Foreign { path: path.to_owned() }),
+        _ => Ok(()),
+    }
 }
 
 fn read_format(path: &Path) -> Result<Option<u32>, OpenError> {

@@ -29,7 +29,7 @@ use crate::progress::Cancel;
 /// How often a lock that somebody has is tried again.
 const RETRY: Duration = Duration::from_millis(20);
 
-/// How many root filesystems are remembered that a cache was used with at once.
+/// How many root filesystems are remembered that a cache was used with and that may not all have been seen to the end.
 const MOST_SEEN: usize = 8;
 
 /// A cache mount that a step may use until this is dropped.
@@ -92,6 +92,11 @@ impl HeldCache {
         let mut seen = self.seen()?;
         let now = rootfs.layers().to_vec();
         let mut touched = BTreeSet::new();
+        if seen.len() >= MOST_SEEN {
+            // Too many to compare with: until a step succeeds, all that the build laid on its image is news.
+            touch(store, &own_files(store, rootfs)?, rootfs, snapshot)?;
+            return Ok(());
+        }
         for layers in seen.iter().filter(|layers| **layers != now) {
             // What a collection took cannot be compared with; the next use will be compared again.
             if let Ok(before) = store.root_tree(layers) {
@@ -101,11 +106,11 @@ impl HeldCache {
         touch(store, &touched, rootfs, snapshot)?;
         seen.retain(|layers| *layers != now);
         seen.push(now);
-        self.write_seen(store, &seen[seen.len().saturating_sub(MOST_SEEN)..])
+        self.write_seen(store, &seen)
     }
 
-    /// Notes that the step came to its end: from now on only what it saw counts, if nobody else
-    /// used the cache with it.
+    /// Notes that the step succeeded: from now on only what it saw counts, if nobody else used the
+    /// cache with it. What failed or was stopped may not have looked at every file.
     pub(super) fn shown(&self, store: &Store, rootfs: &Rootfs) -> Result<(), StepError> {
         match self.hold {
             Hold::Alone => self.write_seen(store, &[rootfs.layers().to_vec()]),
@@ -220,15 +225,20 @@ fn create(store: &Store, cache: &CacheMount, seed: Option<Seed>, place: &Path) -
 /// The regular files that this build laid on its image and that are not what a tree has there.
 fn changed_files(store: &Store, before: &Tree, rootfs: &Rootfs) -> Result<BTreeSet<RelPath>, StepError> {
     let now = rootfs.tree(store)?;
+    let mut changed = BTreeSet::new();
+    files_put(&diff(before, &now).directory, &RelPath::root(), &mut changed);
+    Ok(changed.intersection(&own_files(store, rootfs)?).cloned().collect())
+}
+
+/// The regular files that this build laid on its image.
+fn own_files(store: &Store, rootfs: &Rootfs) -> Result<BTreeSet<RelPath>, StepError> {
     let mut own = BTreeSet::new();
     for id in rootfs.own_layers() {
         if let Some(layer) = store.layer(*id)? {
             files_put(&layer.change()?.directory, &RelPath::root(), &mut own);
         }
     }
-    let mut changed = BTreeSet::new();
-    files_put(&diff(before, &now).directory, &RelPath::root(), &mut changed);
-    Ok(changed.intersection(&own).cloned().collect())
+    Ok(own)
 }
 
 fn files_put(directory: &ChangeDirectory, at: &RelPath, files: &mut BTreeSet<RelPath>) {

@@ -123,7 +123,7 @@ impl Solver<'_> {
         Ok(Prepared {
             parts,
             explanations: Box::new(move || {
-                picked.iter().map(|picked| Part::files("files", files_of(picked))).collect()
+                picked.iter().map(|picked| Part::files(key::FILES, files_of(picked))).collect()
             }),
             work: Box::new(move || self.layer(vertex, &copied.change, &contents)),
         })

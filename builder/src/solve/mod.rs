@@ -175,10 +175,12 @@ impl Solver<'_> {
         self.progress.report(Event::Finished { step: vertex.step.id, outcome, took });
         let layer = made.map(|made| made.diff_id);
         let report = StepReport { step: vertex.step.clone(), outcome, miss, key, layer, took };
+        self.directory.finished(&report);
         Solution { value, made, report }
     }
 
     fn failed(&self, vertex: &Vertex, error: BuildError, took: Duration) -> BuildError {
+        self.directory.failed(&vertex.step, &error, took);
         let step = vertex.step.id;
         self.progress.report(match error {
             BuildError::Cancelled => Event::Cancelled { step },

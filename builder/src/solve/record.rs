@@ -1,24 +1,28 @@
 //! The directory of one build: its record, and the logs of its steps.
 //!
 //! `builds/<id>/` holds `record.json` and a `<step>.log` for every command that ran. Ids sort by
-//! time. The directory is made with the first thing in it.
+//! time. The directory is made with the first thing in it. What becomes of each step is noted as it
+//! happens, so that a build that fails is remembered as well as one that does not.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use serde::Serialize;
-use store::{Area, Digest, Store, StoreError};
+use store::{ActionKey, Area, Digest, Store, StoreError};
 
 use super::log::StepLog;
 use crate::build::{BuildRequest, StepReport};
 use crate::error::{BuildError, StepError};
-use crate::progress::{Outcome, StepId};
+use crate::progress::{Miss, Step, StepId};
+use crate::record::{self, BuildRecord, StepOutcome, StepRecord};
 
 /// Where one build leaves what it has to say.
 #[derive(Debug)]
 pub struct BuildDirectory {
     path: PathBuf,
     started: SystemTime,
+    steps: Mutex<BTreeMap<StepId, StepRecord>>,
 }
 
 impl BuildDirectory {
@@ -27,7 +31,7 @@ impl BuildDirectory {
         let started = SystemTime::now();
         let nanos = started.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
         let name = format!("{nanos:020x}-{:x}", std::process::id());
-        Self { path: store.dir(Area::Builds).join(name), started }
+        Self { path: store.dir(Area::Builds).join(name), started, steps: Mutex::default() }
     }
 
     /// The directory, which may not be there yet.
@@ -52,78 +56,63 @@ impl BuildDirectory {
         }
     }
 
+    /// A step is executed, and this is why.
+    pub(super) fn missed(&self, step: &Step, key: ActionKey, miss: &Miss) {
+        self.note(StepRecord { key: Some(key), miss: Some(miss.clone()), ..StepRecord::begun(step) });
+    }
+
+    /// A step is done.
+    pub(super) fn finished(&self, report: &StepReport) {
+        self.note(report.into());
+    }
+
+    /// A step is not done, and never will be.
+    pub(super) fn failed(&self, step: &Step, error: &BuildError, took: Duration) {
+        let outcome = match error {
+            BuildError::Cancelled => StepOutcome::Cancelled,
+            _ => StepOutcome::Failed,
+        };
+        let known = self.steps().remove(&step.id).unwrap_or_else(|| StepRecord::begun(step));
+        self.note(StepRecord { outcome, took, ..known });
+    }
+
     /// Writes the record.
     pub fn finish(
         &self,
         store: &Store,
         request: &BuildRequest,
-        steps: &[StepReport],
         result: &Result<store::ImageId, &BuildError>,
     ) -> Result<(), StoreError> {
-        let record = Record {
+        let record = BuildRecord {
             started_at: self.started.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
-            took_millis: self.started.elapsed().unwrap_or_default().as_millis() as u64,
-            dockerfile: &request.dockerfile.name,
-            context: request.context.as_ref().map(|context| context.path.display().to_string()),
-            target: request.target.as_deref(),
-            image: result.as_ref().ok().map(ToString::to_string),
+            took: self.started.elapsed().unwrap_or_default(),
+            dockerfile: request.dockerfile.name.clone(),
+            context: request.context.as_ref().map(|context| context.path.clone()),
+            target: request.target.clone(),
+            image: result.as_ref().ok().copied(),
             error: result.as_ref().err().map(ToString::to_string),
-            steps: steps.iter().map(|report| self.step(report)).collect(),
+            steps: self.steps().values().map(|step| self.with_log(step)).collect(),
         };
         std::fs::create_dir_all(&self.path).map_err(StoreError::io("make", &self.path))?;
         let bytes = serde_json::to_vec(&record).expect("a record of strings and numbers is always written");
-        store.write_file(&self.path.join("record.json"), &bytes)
+        store.write_file(&self.path.join(record::FILE), &bytes)
+    }
+
+    fn with_log(&self, step: &StepRecord) -> StepRecord {
+        let log = self.log_path(step.step.id);
+        let name = log.file_name().filter(|_| log.exists()).map(|name| name.to_string_lossy().into_owned());
+        StepRecord { log: name, ..step.clone() }
+    }
+
+    fn note(&self, step: StepRecord) {
+        self.steps().insert(step.step.id, step);
+    }
+
+    fn steps(&self) -> MutexGuard<'_, BTreeMap<StepId, StepRecord>> {
+        self.steps.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn log_path(&self, step: StepId) -> PathBuf {
         self.path.join(format!("{:03}.log", step.0))
-    }
-
-    fn step<'r>(&self, report: &'r StepReport) -> StepRecord<'r> {
-        let log = self.log_path(report.step.id);
-        let ran = report.outcome == Outcome::Built;
-        StepRecord {
-            text: &report.step.text,
-            stage: report.step.stage.as_deref(),
-            outcome: outcome_name(report.outcome),
-            key: report.key.map(|key| key.to_string()),
-            layer: report.layer.map(|layer| layer.to_string()),
-            took_millis: report.took.as_millis() as u64,
-            log: (ran && log.exists()).then(|| format!("{:03}.log", report.step.id.0)),
-        }
-    }
-}
-
-#[derive(Serialize)]
-struct Record<'r> {
-    started_at: u64,
-    took_millis: u64,
-    dockerfile: &'r str,
-    context: Option<String>,
-    target: Option<&'r str>,
-    image: Option<String>,
-    error: Option<String>,
-    steps: Vec<StepRecord<'r>>,
-}
-
-#[derive(Serialize)]
-struct StepRecord<'r> {
-    text: &'r str,
-    stage: Option<&'r str>,
-    outcome: &'static str,
-    key: Option<String>,
-    layer: Option<String>,
-    took_millis: u64,
-    log: Option<String>,
-}
-
-fn outcome_name(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Hit { .. } => "hit",
-        Outcome::Built => "built",
-        Outcome::Shared => "shared",
-        Outcome::Ready => "ready",
-        Outcome::WouldRun => "would run",
-        Outcome::Unknown => "unknown",
     }
 }

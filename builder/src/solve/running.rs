@@ -8,7 +8,7 @@ use store::action::Part;
 use store::capture::{CaptureOptions, Source};
 use store::scan::Times;
 use store::tree::{Node, Timestamp};
-use store::{Contents, DiffId, Layer, Name, RelPath, Temporary, Tree};
+use store::{Contents, Layer, Name, RelPath, Temporary, Tree};
 
 use super::bind::{self, write_node};
 use super::cache_mount::{self, HeldCache, Seed};
@@ -53,13 +53,40 @@ impl Solver<'_> {
         self.keyed(&Asked { vertex, operation: "run", base: &base, quick }, || {
             let bound = self.bound(run, &trees).map_err(step)?;
             let parts = key::run_parts(run, root, &|index| bound[index].clone());
-            let layers = base.layers().to_vec();
+            let lineage = self.lineage(run.base, inputs).map_err(step)?;
             Ok(Prepared {
                 parts,
-                explanations: Box::new(move || vec![explain_layers(&layers)]),
+                explanations: Box::new(move || vec![Part::files(key::LINEAGE, lineage.clone())]),
                 work: Box::new(|| self.execute(run, vertex, &base, &trees)),
             })
         })
+    }
+
+    /// What the root filesystem was made by, step for step, so that a miss can say which one left
+    /// something else.
+    fn lineage(&self, top: VertexId, inputs: &Inputs<'_>) -> Result<BTreeMap<String, String>, StepError> {
+        let mut lineage = BTreeMap::new();
+        let mut at = Some(top);
+        while let Some(id) = at {
+            let vertex = self.graph.vertex(id);
+            let solution = inputs.get(id);
+            let left = match (&solution.made, &solution.value) {
+                (Some(made), _) => made.diff_id.to_string(),
+                (None, Value::Rootfs(rootfs)) => rootfs.id(self.store)?.to_string(),
+                (None, Value::Context(_) | Value::Unknown) => String::new(),
+            };
+            let text = &vertex.step.text;
+            let again = (2..).map(|count| format!("{text} ({count})"));
+            let name = std::iter::once(text.clone()).chain(again).find(|name| !lineage.contains_key(name));
+            lineage.extend(name.map(|name| (name, left)));
+            at = match &vertex.op {
+                Op::Run(run) => Some(run.base),
+                Op::Copy(copy) => Some(copy.base),
+                Op::Workdir(workdir) => Some(workdir.base),
+                Op::Scratch | Op::Image(_) | Op::Context(_) => None,
+            };
+        }
+        Ok(lineage)
     }
 
     /// What each bind mount shows, as the id of the whole tree and a path in it.
@@ -128,13 +155,13 @@ impl Solver<'_> {
             self.progress.report(Event::Output { step: vertex.step.id, stream, bytes });
         };
         let ended = self.executor.execute(&execution, &output, &self.stop).map_err(|error| step(error.into()))?;
-        for cache in &mounted.caches {
-            cache.shown(self.store, base).map_err(step)?;
-        }
         match ended.exit {
             Exit::Code(0) => {}
             Exit::Cancelled => return Err(BuildError::Cancelled),
             exit => return Err(failed(vertex, run, exit, &log)),
+        }
+        for cache in &mounted.caches {
+            cache.shown(self.store, base).map_err(step)?;
         }
         log.finish().map_err(step)?;
         let lower = base.tree(self.store).map_err(|error| step(error.into()))?;
@@ -333,12 +360,4 @@ fn subtree_id(tree: &Tree, metadata: store::tree::Metadata, node: Node, source: 
         tree: tree.id(),
     };
     picked.id().to_string()
-}
-
-/// The layers of the root filesystem, so that a miss can say which one differs.
-fn explain_layers(layers: &[DiffId]) -> Part {
-    Part::files(
-        "layers",
-        layers.iter().enumerate().map(|(index, layer)| (format!("layer {index:03}"), layer.to_string())),
-    )
 }

@@ -1,7 +1,7 @@
 //! What all steps with a key have in common: look up, wait, do, remember.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use store::action::{ActionResult, ActionState, Part};
 use store::image::ImageError;
@@ -14,6 +14,9 @@ use crate::graph::{Lookup, Vertex, VertexId};
 use crate::image::MadeLayer;
 use crate::key;
 use crate::progress::{Event, Miss, Outcome, Wait};
+
+/// How often a step that another kiln works on is asked for again.
+const RETRY: Duration = Duration::from_millis(20);
 
 /// A step whose inputs have been looked into.
 pub(super) struct Prepared<'w> {
@@ -89,11 +92,19 @@ impl Solver<'_> {
         let id = asked.vertex.step.id;
         let step = |error: StepError| at(asked.vertex, error);
         let mut waited = false;
-        let tell = || {
-            waited = true;
-            self.progress.report(Event::Waiting { step: id, reason: Wait::SameStep });
+        let _lock = loop {
+            if let Some(lock) = self.store.try_step_lock(key).map_err(|error| step(error.into()))? {
+                break lock;
+            }
+            if self.stop.is_cancelled() {
+                return Err(BuildError::Cancelled);
+            }
+            if !waited {
+                waited = true;
+                self.progress.report(Event::Waiting { step: id, reason: Wait::SameStep });
+            }
+            std::thread::sleep(RETRY);
         };
-        let _lock = self.store.step_lock(key, tell).map_err(|error| step(error.into()))?;
         if (asked.vertex.lookup == Lookup::Cached || waited)
             && let Some(result) = self.known(key).map_err(step)?
         {
@@ -102,6 +113,7 @@ impl Solver<'_> {
         if self.stop.is_cancelled() {
             return Err(BuildError::Cancelled);
         }
+        self.directory.missed(&asked.vertex.step, key, &miss);
         self.progress.report(Event::Missed { step: id, reason: &miss });
         let started = Instant::now();
         let layer = work()?;
@@ -144,10 +156,11 @@ impl Solver<'_> {
         if vertex.lookup == Lookup::Fresh {
             return Ok(Miss::NoCache);
         }
-        if let Some(action) = self.store.action_record(key)?
-            && action.state != ActionState::Present
-        {
-            return Ok(Miss::Collected);
+        if let Some(ActionState::Collected(at)) = self.store.action_record(key)?.map(|action| action.state) {
+            return Ok(Miss::Collected(at));
+        }
+        if self.store.keys_of_step(&record.step)?.contains(&key) {
+            return Ok(Miss::Forgotten);
         }
         let nearest = self.store.nearest_action(record, key)?;
         Ok(match nearest {

@@ -57,7 +57,8 @@ pub enum Value {
 }
 
 /// How a part of one key differs from that of another.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Difference {
     /// The part is new.
     Added {
@@ -92,7 +93,8 @@ pub enum Difference {
 }
 
 /// How one file differs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum FileDifference {
     /// It is new.
     Added,
