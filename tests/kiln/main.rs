@@ -1,6 +1,8 @@
 //! kiln from the outside: the rules of the house, and whole sessions through the compiled command.
 
 mod building;
+mod cache;
+mod faults;
 mod house;
 mod portable;
 mod running;

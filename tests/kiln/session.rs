@@ -73,6 +73,11 @@ impl Session {
         self.directory.path().join(name)
     }
 
+    /// A word that no other session has, for finding what belongs to this one.
+    pub(crate) fn name(&self) -> String {
+        self.directory.path().file_name().expect("a name").to_string_lossy().into_owned()
+    }
+
     /// The session's store.
     pub(crate) fn store(&self) -> PathBuf {
         self.path(if self.user.is_some() { ".local/share/kiln" } else { "store" })
