@@ -194,6 +194,11 @@ impl IdMap {
         self.0.iter().any(|range| range.inside <= id && id - range.inside < range.count)
     }
 
+    /// What root inside is outside.
+    pub(crate) fn outside_of_root(&self) -> Option<u32> {
+        self.0.iter().find(|range| range.inside == 0).map(|range| range.outside)
+    }
+
     /// The greatest id inside.
     pub fn greatest(&self) -> u32 {
         self.0.iter().map(|range| range.inside.saturating_add(range.count - 1)).max().unwrap_or(0)

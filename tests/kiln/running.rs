@@ -111,6 +111,8 @@ fn what_a_process_is_given() {
         (&["busybox", "id"][..], "uid=0(root) gid=0(root)"),
         (&["-u", "user", "busybox", "id"], "uid=1000(user) gid=1000(user)"),
         (&["-u", "7:9", "busybox", "id"], "uid=7 gid=9"),
+        (&["busybox", "sh", "-c", "echo by name > /dev/stdout"], "by name"),
+        (&["-u", "7", "busybox", "sh", "-c", "echo by name > /proc/self/fd/1"], "by name"),
         (&["-w", "/new/place", "busybox", "pwd"], "/new/place"),
         (&["-e", "A=1", "-e", "A=2", "busybox", "sh", "-c", "echo $A"], "2"),
         (&["--env-file", "some.env", "-e", "FIRST=2", "busybox", "sh", "-c", "echo $FIRST $QUOTED"], "2 \"as it is\""),

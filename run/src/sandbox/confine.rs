@@ -1,6 +1,9 @@
 //! Who the box's first process becomes, and what it gives up for good.
 
+use std::os::fd::OwnedFd;
+
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use rustix::fs::FileType;
 use rustix::io::Errno;
 use rustix::process::{Gid, Uid};
 use rustix::thread::{CapabilitySet as Kernel, CapabilitySets};
@@ -40,6 +43,17 @@ pub(super) fn become_root(uids: &IdMap) -> rustix::io::Result<()> {
     set_groups(&[])?;
     rustix::thread::set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT)?;
     rustix::thread::set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT)
+}
+
+/// Makes `uid` the owner of those of `files` that are pipes, and so kiln's own: opening `/dev/stdout` checks
+/// that. What is not changed is no worse off than before.
+pub(super) fn give_pipes(files: &[OwnedFd], uid: u32, gid: u32) {
+    for file in files {
+        let is_pipe = rustix::fs::fstat(file).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Fifo);
+        if is_pipe {
+            let _as_before = rustix::fs::fchown(file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
+        }
+    }
 }
 
 /// Becomes `account`, keeping capabilities for the few steps that are left.

@@ -25,7 +25,7 @@ use super::plan::{Namespace, Step, plan};
 use super::process::{Exit, Outcome, Stub, Usage};
 use super::spec::{Rootfs, Spec, UserNamespace};
 use super::stubs::{self, Made};
-use super::{Notice, SandboxError, inside, trees};
+use super::{Notice, SandboxError, confine, inside, trees};
 use crate::network::{self, Egress};
 use crate::part::Part;
 use crate::probe::Tier;
@@ -127,6 +127,7 @@ impl Supervisor<'_> {
         let steps = plan(self.spec, self.tier);
         let (outside, inside): (Vec<Step>, Vec<Step>) = steps.into_iter().partition(Step::is_outside);
         let (ours, theirs) = UnixStream::pair().doing(|| "make a socket".to_owned())?;
+        give_to_root_inside(&outside, &stdio);
         let mut running = self.fork(&outside, &inside, (theirs, &ours), &stdio)?;
         // The box's descriptors are its own from here: their other ends see when it closes them.
         drop(stdio);
@@ -327,6 +328,17 @@ fn wait_for(first: BorrowedFd<'_>, second: BorrowedFd<'_>) -> Ready {
         }
         if !descriptors[0].revents().is_empty() {
             return Ready::First;
+        }
+    }
+}
+
+/// Gives kiln's pipes to the box's root, which may then open `/dev/stdout` by name and hand them to the
+/// user. Where this is refused they can still be written to.
+fn give_to_root_inside(outside: &[Step], stdio: &[OwnedFd; 3]) {
+    for step in outside {
+        let Step::MapIds { uids, gids } = step else { continue };
+        if let (Some(uid), Some(gid)) = (uids.outside_of_root(), gids.outside_of_root()) {
+            confine::give_pipes(stdio, uid, gid);
         }
     }
 }

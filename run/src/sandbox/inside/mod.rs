@@ -131,7 +131,13 @@ impl<'a> Inside<'a> {
     }
 
     fn run(&mut self, steps: &[Step], stdio: &[OwnedFd; 3]) -> Result<Executable, SandboxError> {
-        steps.iter().try_for_each(|step| self.step(step))?;
+        for step in steps {
+            if *step == Step::Identity {
+                let account = self.account()?;
+                confine::give_pipes(stdio, account.uid, account.gid);
+            }
+            self.step(step)?;
+        }
         self.ready(stdio)
     }
 
