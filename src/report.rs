@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
+use registry::{LoginError, PullError, PushError, RequestError, ResolveError};
 use run::identity::IdentityError;
 use run::probe::Tier;
 
@@ -103,16 +104,28 @@ pub(crate) fn hint_at_ids() -> Option<&'static str> {
 
 /// What the user can do about it.
 pub(crate) fn hint(error: &(dyn Error + 'static)) -> Option<String> {
-    chain(error).find_map(|error| {
-        if let Some(IdentityError::Refused { .. }) = error.downcast_ref() {
-            return Some("run kiln as root, or have an administrator allow user namespaces".to_owned());
+    chain(error).find_map(|error| match request(error) {
+        Some(request) => request.advice().map(str::to_owned),
+        None if matches!(error.downcast_ref(), Some(IdentityError::Refused { .. })) => {
+            Some("run kiln as root, or have an administrator allow user namespaces".to_owned())
         }
-        let io = error.downcast_ref::<io::Error>()?;
-        match io.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                Some("`kiln store gc` makes room; `kiln store du` tells what takes it".to_owned())
-            }
-            _ => None,
-        }
+        None => error.downcast_ref().and_then(of_system).map(str::to_owned),
     })
+}
+
+/// What went wrong between here and a registry. The errors around it stand for it, so it is in no chain.
+fn request<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a RequestError> {
+    let pull = || error.downcast_ref::<PullError>().and_then(PullError::request);
+    let push = || error.downcast_ref::<PushError>().and_then(PushError::request);
+    let login = || error.downcast_ref::<LoginError>().and_then(LoginError::request);
+    error.downcast_ref::<ResolveError>().and_then(ResolveError::request).or_else(pull).or_else(push).or_else(login)
+}
+
+fn of_system(error: &io::Error) -> Option<&'static str> {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            Some("`kiln store gc` makes room; `kiln store du` tells what takes it")
+        }
+        _ => None,
+    }
 }

@@ -1,11 +1,14 @@
 //! Where base images come from: the store first, else the registry that the name says.
 
-use std::sync::OnceLock;
+use std::collections::HashMap;
+use std::error::Error;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use builder::progress::Transfer;
 use builder::source::{ImageSource, ResolvedImage, SourceError};
-use registry::{BlobState, Event, Registry};
-use store::{Platform, Reference, Store};
+use registry::{BlobState, Event, Registry, RemoteImage, TlsVerify};
+use store::refs::TaggedImage;
+use store::{Digest, Platform, Reference, Store};
 
 use crate::command::wire;
 
@@ -14,7 +17,7 @@ use crate::command::wire;
 pub(crate) enum Refresh {
     /// Only for what the store lacks.
     Missing,
-    /// Always (`--pull`).
+    /// Always (`--pull`); what they do not say is an error then.
     Always,
 }
 
@@ -22,30 +25,30 @@ pub(crate) enum Refresh {
 pub(crate) struct Images {
     store: Store,
     refresh: Refresh,
+    tls: TlsVerify,
     registry: OnceLock<Registry>,
+    /// What registries said in this build, so that the layers that come are those of the image that was planned with.
+    found: Mutex<HashMap<Digest, RemoteImage>>,
 }
 
 impl Images {
     /// Nothing is read or connected before an image is asked for.
-    pub(crate) fn new(store: Store, refresh: Refresh) -> Self {
-        Self { store, refresh, registry: OnceLock::new() }
+    pub(crate) fn new(store: Store, refresh: Refresh, tls: TlsVerify) -> Self {
+        Self { store, refresh, tls, registry: OnceLock::new(), found: Mutex::default() }
     }
 
     fn registry(&self) -> std::io::Result<&Registry> {
         if let Some(registry) = self.registry.get() {
             return Ok(registry);
         }
-        let made = wire::registry(registry::TlsVerify::Always)?;
+        let made = wire::registry(self.tls)?;
         Ok(self.registry.get_or_init(|| made))
     }
 
     fn in_store(&self, reference: &Reference, platform: &Platform) -> Result<Option<ResolvedImage>, SourceError> {
-        let unavailable = |source: Box<dyn std::error::Error + Send + Sync>| SourceError::Unavailable {
-            reference: reference.familiar(),
-            source,
-        };
-        let id = self.store.resolve_name(reference).map_err(|error| unavailable(error.into()))?;
-        let image = id.map(|id| self.store.image(id)).transpose().map_err(|error| unavailable(error.into()))?.flatten();
+        let id = self.store.resolve_name(reference).map_err(|error| unavailable(reference, error.into()))?;
+        let image = id.map(|id| self.store.image(id)).transpose();
+        let image = image.map_err(|error| unavailable(reference, error.into()))?.flatten();
         let fits = |image: &store::image::Image| platform.distance_to(&image.config.platform()).is_some();
         let whole = |image: store::image::Image| ResolvedImage {
             reference: reference.clone(),
@@ -57,34 +60,20 @@ impl Images {
     }
 }
 
-impl ImageSource for Images {
-    fn resolve(&self, reference: &Reference, platform: &Platform) -> Result<ResolvedImage, SourceError> {
-        let local = self.in_store(reference, platform)?;
-        match (local, self.refresh) {
-            (Some(image), Refresh::Missing) => Ok(image),
-            (local, _) => {
-                let unavailable = |source| SourceError::Unavailable { reference: reference.familiar(), source };
-                let registry = self.registry().map_err(|error| unavailable(error.into()))?;
-                match registry.resolve(&self.store, reference, platform, &|_| {}) {
-                    Ok(remote) => Ok(ResolvedImage {
-                        reference: reference.clone(),
-                        manifest: Some(remote.manifest_digest),
-                        config: remote.config,
-                    }),
-                    Err(error) => local.ok_or_else(|| unavailable(error.into())),
-                }
-            }
-        }
+impl Images {
+    fn ask(&self, reference: &Reference, platform: &Platform) -> Result<ResolvedImage, Box<dyn Error + Send + Sync>> {
+        let remote = self.registry()?.resolve(&self.store, reference, platform, &|_| {})?;
+        let (manifest, config) = (remote.manifest_digest, remote.config.clone());
+        self.found.lock().unwrap_or_else(PoisonError::into_inner).insert(manifest, remote);
+        Ok(ResolvedImage { reference: reference.clone(), manifest: Some(manifest), config })
     }
 
-    fn fetch(&self, image: &ResolvedImage, report: &(dyn Fn(Transfer) + Sync)) -> Result<(), SourceError> {
-        let Some(manifest) = image.manifest else { return Ok(()) };
-        let reference = image.reference.with_digest(manifest);
-        let unavailable = |source| SourceError::Unavailable { reference: image.reference.familiar(), source };
-        let registry = self.registry().map_err(|error| unavailable(error.into()))?;
-        let sizes = std::sync::Mutex::new(std::collections::HashMap::new());
+    fn bring(&self, manifest: Digest, report: &(dyn Fn(Transfer) + Sync)) -> Result<(), Box<dyn Error + Send + Sync>> {
+        let found = self.found.lock().unwrap_or_else(PoisonError::into_inner).get(&manifest).cloned();
+        let remote = found.ok_or("it was not looked up before")?;
+        let sizes = Mutex::new(HashMap::new());
         let progress = |event: Event| {
-            let mut sizes = sizes.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let mut sizes = sizes.lock().unwrap_or_else(PoisonError::into_inner);
             match event {
                 Event::Resolved { layers, .. } => sizes.extend(layers),
                 Event::Moved { digest, moved_bytes } => report(transfer(digest, moved_bytes, sizes.get(&digest))),
@@ -94,13 +83,37 @@ impl ImageSource for Images {
                 _ => {}
             }
         };
-        let platform = image.config.platform();
-        registry.pull(&self.store, &reference, &platform, &progress).map_err(|error| unavailable(error.into()))?;
+        let pulled = self.registry()?.fetch(&self.store, &remote, &progress)?;
+        // The next build then needs no registry. A name stands for what runs here, so not for another platform's image.
+        if remote.reference.digest().is_none() && Platform::host().distance_to(&remote.config.platform()).is_some() {
+            let tagged = TaggedImage { manifest: Some(pulled.pinned.digest), ..TaggedImage::now(pulled.image) };
+            self.store.tag(&remote.reference, &tagged)?;
+        }
         Ok(())
     }
 }
 
-fn transfer(digest: store::Digest, done_bytes: u64, total_bytes: Option<&u64>) -> Transfer {
+impl ImageSource for Images {
+    fn resolve(&self, reference: &Reference, platform: &Platform) -> Result<ResolvedImage, SourceError> {
+        if self.refresh == Refresh::Missing
+            && let Some(image) = self.in_store(reference, platform)?
+        {
+            return Ok(image);
+        }
+        self.ask(reference, platform).map_err(|source| unavailable(reference, source))
+    }
+
+    fn fetch(&self, image: &ResolvedImage, report: &(dyn Fn(Transfer) + Sync)) -> Result<(), SourceError> {
+        let Some(manifest) = image.manifest else { return Ok(()) };
+        self.bring(manifest, report).map_err(|source| unavailable(&image.reference, source))
+    }
+}
+
+fn unavailable(reference: &Reference, source: Box<dyn Error + Send + Sync>) -> SourceError {
+    SourceError::Unavailable { reference: reference.familiar(), source }
+}
+
+fn transfer(digest: Digest, done_bytes: u64, total_bytes: Option<&u64>) -> Transfer {
     let total_bytes = total_bytes.and_then(|total| std::num::NonZeroU64::new(*total));
     Transfer { item: digest.short(), done_bytes, total_bytes }
 }

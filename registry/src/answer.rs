@@ -68,7 +68,7 @@ impl Cause {
     /// What somebody can do about it; empty if nothing is known.
     pub fn advice(self) -> &'static str {
         match self {
-            Self::NotLoggedIn => "log in to the registry first",
+            Self::NotLoggedIn => "log in to the registry first: `kiln login HOST`",
             Self::CredentialsRefused => {
                 "check the user name and password, or log in again; robot accounts and tokens expire"
             }
@@ -92,13 +92,9 @@ impl Cause {
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let verb = if self.status < 400 { "answers strangely when asked to" } else { "refuses to" };
-        write!(f, "{} {verb} {} (HTTP {}", self.host, self.doing, self.status)?;
-        if !self.message.is_empty() {
-            write!(f, ": {}", self.message)?;
-        }
-        f.write_str(")")?;
-        if self.cause.advice().is_empty() { Ok(()) } else { write!(f, "; {}", self.cause.advice()) }
+        let verb = if self.status < 400 { "unexpectedly answers" } else { "answers" };
+        write!(f, "cannot {}: {} {verb} with HTTP {}", self.doing, self.host, self.status)?;
+        if self.message.is_empty() { Ok(()) } else { write!(f, ": {}", self.message) }
     }
 }
 
@@ -241,6 +237,6 @@ mod tests {
     #[test]
     fn pages_are_not_quoted() {
         let refusal = Refusal::read("h", "push", 502, b"<html>\n<body>nginx", None, Shown::Nothing);
-        assert_eq!(refusal.to_string(), "h refuses to push (HTTP 502); try again later");
+        assert_eq!(refusal.to_string(), "cannot push: h answers with HTTP 502");
     }
 }

@@ -25,6 +25,16 @@ pub enum LoginError {
     Credentials(#[from] CredentialsError),
 }
 
+impl LoginError {
+    /// What went wrong with a request, if that was it.
+    pub fn request(&self) -> Option<&RequestError> {
+        match self {
+            Self::Request(error) => Some(error),
+            Self::Credentials(_) => None,
+        }
+    }
+}
+
 impl Registry {
     /// Shows a credential to a registry and keeps it if it is accepted.
     pub fn login(&self, host: &Host, credential: &Credential, progress: Progress<'_>) -> Result<Kept, LoginError> {

@@ -20,6 +20,7 @@ use crate::blob::{BlobError, BlobReader};
 use crate::event::{BlobState, Event, Progress};
 use crate::parallel::Crew;
 use crate::registry::Registry;
+use crate::request::RequestError;
 use crate::resolve::{RemoteImage, ResolveError, resolve};
 use crate::session::Session;
 
@@ -61,6 +62,17 @@ pub enum PullError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl PullError {
+    /// What went wrong with a request, if that was it.
+    pub fn request(&self) -> Option<&RequestError> {
+        match self {
+            Self::Resolve(error) => error.request(),
+            Self::Blob(BlobError::Request(error)) => Some(error),
+            _ => None,
+        }
+    }
 }
 
 /// What a pull brought.

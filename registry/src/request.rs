@@ -217,6 +217,17 @@ impl RequestError {
         }
     }
 
+    /// What somebody can do about it, if anything is known.
+    pub fn advice(&self) -> Option<&'static str> {
+        match self {
+            Self::Refused(refusal) => Some(refusal.cause.advice()).filter(|advice| !advice.is_empty()),
+            Self::Unreachable { .. } => Some(
+                "check the host's name and the network; `kiln load` and `kiln import` bring images where no registry is",
+            ),
+            _ => None,
+        }
+    }
+
     /// The refusal, if that is what it is.
     pub fn refusal(&self) -> Option<&Refusal> {
         match self {

@@ -97,6 +97,14 @@ pub enum ResolveError {
 }
 
 impl ResolveError {
+    /// What went wrong with a request, if that was it.
+    pub fn request(&self) -> Option<&RequestError> {
+        match self {
+            Self::Request(error) => Some(error),
+            _ => None,
+        }
+    }
+
     /// Whether a document was damaged on its way, which another connection may not do.
     fn is_damage(&self) -> bool {
         use RequestError::{Broken, TooLong};

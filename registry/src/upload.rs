@@ -79,7 +79,7 @@ pub(crate) enum Mount {
 impl Upload<'_> {
     /// Whether the repository has the blob.
     pub(crate) fn is_there(&self) -> Result<bool, RequestError> {
-        let doing = format!("look for blob {} in {}", self.digest.short(), self.session.name());
+        let doing = format!("push blob {} to {}", self.digest.short(), self.session.name());
         let call = Call::new(Method::HEAD, self.session.url(&format!("blobs/{}", self.digest)), doing);
         // Redirects are followed: some registries keep blobs elsewhere even for a HEAD.
         let response = self.session.call(&call, &[200, 404])?;

@@ -15,7 +15,7 @@ use store::refs::TaggedImage;
 use store::{Reference, Store};
 
 use super::steps;
-use super::wire::registry;
+use super::wire::{TlsArgs, registry};
 use crate::context::{Context, fancy_stderr};
 use crate::format::units::parse_host;
 use crate::report::{Failure, UsageError};
@@ -80,6 +80,8 @@ pub(crate) struct Args {
     /// Push the result to the registries that its names say
     #[arg(long)]
     push: bool,
+    #[command(flatten)]
+    tls: TlsArgs,
     /// Accepted for docker's sake: the result is in the store anyway
     #[arg(long)]
     load: bool,
@@ -106,7 +108,8 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode, Failure> {
     let style = if args.quiet { Style::Quiet } else { args.progress };
     let request = args.request()?;
     crate::interrupt::cancel_on_signals(&request.cancel)?;
-    let images = Images::new(store.clone(), if args.pull { Refresh::Always } else { Refresh::Missing });
+    let images =
+        Images::new(store.clone(), if args.pull { Refresh::Always } else { Refresh::Missing }, args.tls.verify());
     let progress = style.build_progress(&request.dockerfile);
     if args.dry_run {
         let reports = builder::dry_run(&request, &store, &images, &ImagesOnly::new(progress.as_ref()));
@@ -143,7 +146,7 @@ impl Args {
             if self.tags.is_empty() {
                 return Err(UsageError::wrong("--push needs a name: -t"));
             }
-            let registry = registry(registry::TlsVerify::Always)?;
+            let registry = registry(self.tls.verify())?;
             let style = if self.quiet { Style::Quiet } else { self.progress };
             for tag in &self.tags {
                 super::push::push(store, &registry, tag, style)?;

@@ -5,13 +5,13 @@ use std::io::{self, Read};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use store::archive::Import;
+use store::archive::{ArchiveError, Import};
 use store::oci::ContainerConfig;
 use store::refs::TaggedImage;
 use store::{Platform, Reference, StoreError};
 
 use crate::context::Context;
-use crate::report::Failure;
+use crate::report::{Failure, UsageError};
 
 /// Make an image of a root filesystem in a tar archive
 #[derive(Debug, clap::Args)]
@@ -30,13 +30,28 @@ pub(crate) struct Args {
     platform: Option<Platform>,
 }
 
+/// Which file it was, since an archive does not know its name.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot import {}", file.display())]
+struct CannotImport {
+    file: PathBuf,
+    source: ArchiveError,
+}
+
 /// Imports and prints the image's id.
 pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode, Failure> {
     let store = context.store()?;
     let archive: Box<dyn Read + Send> = if args.file.as_os_str() == "-" {
         Box::new(io::stdin())
     } else {
-        Box::new(File::open(&args.file).map_err(StoreError::io("open", &args.file))?)
+        let file = File::open(&args.file).map_err(StoreError::io("open", &args.file))?;
+        if file.metadata().is_ok_and(|metadata| metadata.is_dir()) {
+            let directory = args.file.display();
+            return Err(UsageError::wrong(format!(
+                "{directory} is a directory: `tar -C {directory} -c . | kiln import -`"
+            )));
+        }
+        Box::new(file)
     };
     let import = Import {
         config: ContainerConfig::default(),
@@ -44,7 +59,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode, Failure> {
         created: EPOCH.to_owned(),
         comment: args.message.clone(),
     };
-    let image = store.import(archive, &import)?;
+    let image = store.import(archive, &import).map_err(|source| CannotImport { file: args.file.clone(), source })?;
     store.sync()?;
     if let Some(name) = &args.name {
         store.tag(name, &TaggedImage::now(image))?;

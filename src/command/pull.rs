@@ -2,11 +2,10 @@
 
 use std::process::ExitCode;
 
-use registry::News;
 use store::{Platform, Reference};
 
-use super::wire::{TlsArgs, registry};
-use crate::context::{Context, note};
+use super::wire::{TlsArgs, announce, registry, warn_of_platform};
+use crate::context::Context;
 use crate::report::Failure;
 use crate::ui::Style;
 use crate::ui::transfer::TransferView;
@@ -36,11 +35,9 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode, Failure> {
     let pulled = registry(args.tls.verify())?.pull(&store, &args.name, &platform, &|event| view.show(event))?;
     drop(view);
     if !args.quiet {
-        note(match pulled.news {
-            News::Newer => format!("Status: Downloaded newer image for {}", args.name.familiar()),
-            News::UpToDate => format!("Status: Image is up to date for {}", args.name.familiar()),
-        });
+        announce(&pulled, &args.name);
     }
+    warn_of_platform(&store, pulled.image, &platform)?;
     context.print(&args.name)?;
     Ok(ExitCode::SUCCESS)
 }

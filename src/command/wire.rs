@@ -1,10 +1,11 @@
 //! What the verbs that speak to registries share: how registries are dealt with, and finding an image
 //! for a container.
 
-use registry::{Credentials, Options, Registry, TlsVerify};
+use registry::{Credentials, News, Options, Pulled, Registry, TlsVerify};
 use store::{ImageId, Platform, Reference, Store};
 
 use super::run::Pull;
+use crate::context::note;
 use crate::report::Failure;
 use crate::ui::Style;
 use crate::ui::transfer::TransferView;
@@ -42,11 +43,35 @@ pub(crate) fn image_for(
             Err(store::refs::RefError::NotFound(_)) if pull == Pull::Missing => {}
             Err(error) => return Err(error.into()),
         }
-        crate::context::note(format!("the store has no image {name}: pulling it"));
+        note(format!("the store has no image {name}: pulling it"));
     }
     let reference: Reference = name.parse()?;
     let view = TransferView::new(style);
     let platform = platform.cloned().unwrap_or_else(Platform::host);
     let pulled = registry(TlsVerify::Always)?.pull(store, &reference, &platform, &|event| view.show(event))?;
+    drop(view);
+    if style != Style::Quiet {
+        announce(&pulled, &reference);
+    }
+    warn_of_platform(store, pulled.image, &platform)?;
     Ok(pulled.image)
+}
+
+/// Says what a pull came to, as Docker does.
+pub(crate) fn announce(pulled: &Pulled, name: &Reference) {
+    note(format!("Digest: {}", pulled.pinned.digest));
+    note(match pulled.news {
+        News::Newer => format!("Status: Downloaded newer image for {}", name.familiar()),
+        News::UpToDate => format!("Status: Image is up to date for {}", name.familiar()),
+    });
+}
+
+/// A name that stands for one image, not for one of several, brings whatever that is made for.
+pub(crate) fn warn_of_platform(store: &Store, image: ImageId, wanted: &Platform) -> Result<(), Failure> {
+    let Some(image) = store.image(image)? else { return Ok(()) };
+    let actual = image.config.platform();
+    if wanted.distance_to(&actual).is_none() {
+        note(format!("warning: the image is made for {actual}, not for {wanted}"));
+    }
+    Ok(())
 }

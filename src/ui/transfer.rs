@@ -40,7 +40,8 @@ impl TransferView {
         }
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         match event {
-            Event::Resolved { manifest, .. } => state.say(&format!("Digest: {manifest}")),
+            // What the name stands for is told at the end: of several platforms, this is only the chosen one.
+            Event::Resolved { .. } => {}
             Event::Blob { digest, size_bytes, state: now } => state.blob(digest, size_bytes, &now),
             Event::Moved { digest, moved_bytes } => {
                 if let Some(bar) = state.bars.get(&digest) {
@@ -54,7 +55,9 @@ impl TransferView {
                 state.say(&format!("the registry allows {remaining} more pulls in this window"));
             }
             Event::RateLimit { .. } => {}
-            Event::Compressing { layer, .. } => state.say(&format!("{}: Compressing", layer.short())),
+            Event::Compressing { layer, size_bytes } => {
+                state.say(&format!("{}: Compressing {}", layer.short(), size(size_bytes)));
+            }
             Event::Recompressing { layer, original } => state.say(&format!(
                 "{}: its original blob {} is nowhere to be had; it is compressed again",
                 layer.short(),

@@ -1,10 +1,13 @@
 //! kiln from the outside: the rules of the house, and whole sessions through the compiled command.
 
+mod application;
+mod archives;
 mod building;
 mod cache;
 mod faults;
 mod house;
 mod portable;
+mod registries;
 mod running;
 mod session;
 mod terminal;

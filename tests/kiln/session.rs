@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -115,6 +116,16 @@ impl Session {
     /// Runs kiln to its end.
     pub(crate) fn kiln<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Ran {
         Ran::from(self.command().args(arguments).output().expect("run kiln"))
+    }
+
+    /// Runs kiln to its end with that on its standard input.
+    pub(crate) fn kiln_with_input<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>, input: &str) -> Ran {
+        let mut command = self.command();
+        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("run kiln");
+        // A command that fails early does not read it.
+        let _ = child.stdin.take().expect("a pipe").write_all(input.as_bytes());
+        Ran::from(child.wait_with_output().expect("wait for kiln"))
     }
 
     /// Builds a context and returns the image id; fails the test if the build fails.

@@ -71,6 +71,16 @@ pub enum PushError {
     Store(#[from] StoreError),
 }
 
+impl PushError {
+    /// What went wrong with a request, if that was it.
+    pub fn request(&self) -> Option<&RequestError> {
+        match self {
+            Self::Request(error) | Self::Upload(UploadError::Request(error)) => Some(error),
+            _ => None,
+        }
+    }
+}
+
 /// How an image is pushed.
 #[derive(Debug, Clone, Default)]
 pub struct PushOptions {

@@ -77,7 +77,10 @@ fn a_token_server_is_asked() {
     assert!(kept.contains("identitytoken") && !kept.contains("cm9ib3Q"), "{kept}");
     let (_directory, store) = store();
     let error = registry.resolve(&store, &server.reference("a/b:v1"), &Platform::host(), &silent).unwrap_err();
-    assert!(error.to_string().contains("check the"), "{error}");
+    assert!(
+        error.request().and_then(|error| error.advice()).is_some_and(|advice| advice.contains("check the")),
+        "{error}"
+    );
     assert!(tokens.requests().iter().any(|request| request.contains("grant_type=refresh_token")));
 }
 

@@ -48,6 +48,14 @@ pub enum ArchiveError {
         /// What the operating system said.
         source: io::Error,
     },
+    /// It is no tar.
+    #[error("{} is no archive, or only a part of one", path.display())]
+    NoTar {
+        /// The file.
+        path: PathBuf,
+        /// What the reader said.
+        source: io::Error,
+    },
     /// It is neither of the two forms.
     #[error("{} is neither a Docker archive nor an OCI image layout: it has no manifest.json and no index.json", path.display())]
     Unknown {

@@ -105,8 +105,8 @@ impl Source {
     }
 
     fn of_tar(path: &Path, mut file: File, spool: Option<TemporaryFile>) -> Result<Self, ArchiveError> {
-        let cannot_read = |source| ArchiveError::Read { what: path.display().to_string(), source };
-        let members = file.rewind().and_then(|()| index(&file)).map_err(cannot_read)?;
+        let is_none = |source| ArchiveError::NoTar { path: path.to_owned(), source };
+        let members = file.rewind().and_then(|()| index(&file)).map_err(is_none)?;
         Ok(Self { path: path.to_owned(), kind: Kind::Tar { file, members, _spool: spool } })
     }
 }

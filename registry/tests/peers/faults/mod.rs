@@ -263,7 +263,7 @@ fn manifests_that_cannot_be_used_are_refused_by_name() {
         ("both", "cannot be used"),
         ("chart", "is no image"),
         ("path", "cannot be used"),
-        ("none", "check the tag"),
+        ("none", "HTTP 404"),
     ] {
         let error =
             registry.pull(&store, &fake.reference(&format!("a/b:{tag}")), &Platform::host(), &silent).unwrap_err();
@@ -411,7 +411,7 @@ fn a_push_that_fails_moves_no_tag() {
         false => honest(),
     });
     let error = anonymous().push(&store, image, &target.reference("c/d:v1"), &Default::default(), &silent).unwrap_err();
-    assert!(error.to_string().contains("quota"), "{error}");
+    assert!(error.request().and_then(|error| error.advice()).is_some_and(|advice| advice.contains("quota")), "{error}");
     assert!(target.held.lock().unwrap().manifests.is_empty());
 }
 
