@@ -18,10 +18,11 @@ use store::{ActionKey, DiffId, ImageId, Platform, Reference, Store};
 
 use crate::diagnostic::Diagnostic;
 use crate::dockerfile;
-use crate::error::BuildError;
+use crate::error::{BuildError, RequestError};
 use crate::executor::Executor;
 use crate::executor::sandbox::SandboxExecutor;
 use crate::graph::{Limits, Network, VertexId};
+use crate::lint::{self, Checks};
 use crate::plan::{ImageRequest, Images, Plan, Planned, plan};
 use crate::progress::{Cancel, Event, Miss, Notice, Outcome, Progress, Step};
 use crate::solve::{BuildDirectory, Mode, Solution, Solver, Value};
@@ -254,7 +255,8 @@ struct Parties<'a> {
 
 impl Parties<'_> {
     fn plan(&self) -> Result<(Planned, Vec<Diagnostic>), BuildError> {
-        let parsed = dockerfile::parse(&self.request.dockerfile.bytes);
+        let checks = self.checks()?;
+        let parsed = dockerfile::parse_with(&self.request.dockerfile.bytes, checks.as_ref());
         if parsed.has_errors() {
             return Err(BuildError::Dockerfile(parsed.diagnostics));
         }
@@ -268,10 +270,19 @@ impl Parties<'_> {
         };
         let mut diagnostics = parsed.diagnostics;
         diagnostics.extend(planned.diagnostics.iter().cloned());
+        let checks = checks.unwrap_or_else(|| parsed.dockerfile.checks().unwrap_or_default());
+        lint::retain(&parsed.dockerfile, &checks, &mut diagnostics);
         diagnostics.iter().for_each(|found| self.progress.report(Event::Warning(found)));
         planned.notices.iter().for_each(|notice| self.progress.report(Event::Notice(notice)));
         self.progress.report(Event::Planned { steps: &planned.graph.steps() });
         Ok((planned, diagnostics))
+    }
+
+    /// The build checks that the request chooses over the file (features A023).
+    fn checks(&self) -> Result<Option<Checks>, RequestError> {
+        let Some(text) = self.request.build_args.get("BUILDKIT_DOCKERFILE_CHECK") else { return Ok(None) };
+        let unsupported = |_| RequestError::Unsupported(format!("BUILDKIT_DOCKERFILE_CHECK={text}"));
+        Checks::parse(text).map(Some).map_err(unsupported)
     }
 
     fn resolve(&self, missing: Vec<ImageRequest>, images: &mut Images) -> Result<(), BuildError> {

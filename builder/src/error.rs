@@ -137,6 +137,15 @@ pub enum StepError {
     /// What the command left cannot be taken as a layer.
     #[error(transparent)]
     Capture(#[from] store::capture::CaptureError),
+    /// A directory to mount one of the kernel's file systems on cannot be made.
+    #[error("cannot make /{name} for the command")]
+    KernelDirectory {
+        /// Its name.
+        name: &'static str,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
     /// A tree cannot be written out for a mount.
     #[error("cannot write out what is mounted")]
     Mount(#[from] crate::solve::WriteTreeError),

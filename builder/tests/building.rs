@@ -396,3 +396,18 @@ fn filetime(path: &Path, secs: u64) {
     let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(secs);
     std::fs::File::options().write(true).open(path).unwrap().set_modified(time).unwrap();
 }
+
+#[test]
+fn a190_undefined_variables_warn_unless_checks_or_comments_skip_them() {
+    let house = House::new();
+    let found = |dockerfile: &str| {
+        let built = house.build(dockerfile);
+        built.diagnostics.iter().map(|found| found.message.clone()).collect::<Vec<_>>()
+    };
+    let warning = vec!["usage of undefined variable '$NOWHERE'".to_owned()];
+    assert_eq!(found("FROM base\nARG SET\nLABEL a=$SET$NOWHERE\n"), warning);
+    assert_eq!(found("FROM base\nRUN write /a $NOWHERE\n"), Vec::<String>::new());
+    assert_eq!(found("FROM base\nLABEL a=${NOWHERE:-x} b=$HTTP_PROXY\n"), Vec::<String>::new());
+    assert_eq!(found("# check=skip=UndefinedVar\nFROM base\nLABEL a=$NOWHERE\n"), Vec::<String>::new());
+    assert_eq!(found("FROM base\n# check=skip=UndefinedVar\nLABEL a=$NOWHERE\n"), Vec::<String>::new());
+}

@@ -1,19 +1,21 @@
 //! ADD of an archive: its entries applied inside the destination.
 //!
 //! Directories merge and take the archive's metadata, everything else replaces what is there, and
-//! a directory that the archive only implies may be a link of the base, which is followed inside
-//! the root. The archive's own root entry changes nothing (features A121).
+//! a directory that the archive only implies may be a link of the base. It is followed within the
+//! destination, which is the root of what is unpacked; a link to nothing there is an error. The
+//! archive's own root entry changes nothing (features A121).
 
 use store::tree::{ChangeDirectory, ChangeEntry, Directory, Metadata, Node};
 use store::{Change, RelPath};
 
-use super::merge::{Arrival, Merge, Seen};
-use super::{CopyError, Placing};
+use super::merge::{Arrival, Merge, NewDirectory, Seen};
+use super::{CopyError, Owner, Placing};
 
 /// Unpacks an archive that was read into a change.
 pub(super) fn unpack(merge: &mut Merge<'_>, archive: &Change, placing: &mut Placing<'_>) -> Result<(), CopyError> {
     let destination = merge.resolve(&placing.rules.destination.path)?;
-    merge.make_directories(&destination, &placing.rules.new_directory())?;
+    merge.make_directories(&destination, &new_directory(placing))?;
+    placing.within = destination.clone();
     let groups = archive.hard_links.groups().iter().enumerate();
     let tree = store::Tree::empty(store::tree::Timestamp::default()).id();
     placing.groups =
@@ -47,15 +49,37 @@ fn unpack_directory(
                 unpack_directory(merge, directory, &from, &to, placing)?;
             }
             ChangeEntry::Directory { metadata: None, directory } => {
-                let to = merge.resolve(&to)?;
-                if !matches!(merge.look(&to), Seen::Directory(_)) {
-                    merge.make_directories(&to, &placing.rules.new_directory())?;
-                }
+                let to = implied(merge, &to, placing)?;
                 unpack_directory(merge, directory, &from, &to, placing)?;
             }
         }
     }
     Ok(())
+}
+
+/// The directory that an archive implies, as it stands or newly made.
+fn implied(merge: &mut Merge<'_>, path: &RelPath, placing: &Placing<'_>) -> Result<RelPath, CopyError> {
+    match merge.look(path) {
+        Seen::Directory(_) => Ok(path.clone()),
+        Seen::Absent => {
+            merge.make_directories(path, &new_directory(placing))?;
+            Ok(path.clone())
+        }
+        Seen::File => Err(CopyError::NotADirectory(path.clone())),
+        Seen::Link(_) => {
+            let to = merge.resolve_within(&placing.within, path)?;
+            match merge.look(&to) {
+                Seen::Directory(_) => Ok(to),
+                _ => Err(CopyError::LinkToNothing(path.clone())),
+            }
+        }
+    }
+}
+
+/// Directories that unpacking makes have no mode or owner of anybody's choice (BuildKit's behaviour).
+fn new_directory(placing: &Placing<'_>) -> NewDirectory {
+    let times = placing.rules.times;
+    NewDirectory { mode: 0o755, owner: Owner::default(), mtime: times.of(times.new) }
 }
 
 /// `--chown` holds for entries of archives, `--chmod` does not (features A121).

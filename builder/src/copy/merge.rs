@@ -95,6 +95,16 @@ impl<'a> Merge<'a> {
         })?)
     }
 
+    /// Resolves the links of a path as if a directory above it, free of links, were the root.
+    pub fn resolve_within(&mut self, root: &RelPath, path: &RelPath) -> Result<RelPath, CopyError> {
+        let Some(inner) = path.strip_prefix(root) else { return self.resolve(path) };
+        let resolved = follow(&inner, Last::Follow, |path| match self.look(&root.join_path(path)) {
+            Seen::Link(target) => Found::Link(target),
+            _ => Found::Other,
+        })?;
+        Ok(root.join_path(&resolved))
+    }
+
     /// Makes a directory and all that are missing above it; the path has no links.
     pub fn make_directories(&mut self, path: &RelPath, new: &NewDirectory) -> Result<(), CopyError> {
         let mut at = RelPath::root();

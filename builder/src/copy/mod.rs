@@ -49,6 +49,9 @@ pub enum CopyError {
     /// Something on the way to the destination is a file.
     #[error("cannot copy below {0}: not a directory")]
     NotADirectory(RelPath),
+    /// An archive has files below something that is a link to no directory.
+    #[error("cannot unpack below {0}: a link to no directory of the destination")]
+    LinkToNothing(RelPath),
     /// A file would replace a directory.
     #[error("cannot replace directory {0} with a file")]
     FileOverDirectory(RelPath),
@@ -142,7 +145,7 @@ pub struct Copied {
 /// Copies items onto a base, one after the other.
 pub fn copy(base: &Tree, items: &[Item], rules: &Rules<'_>) -> Result<Copied, CopyError> {
     let mut merge = Merge::new(base);
-    let mut placing = Placing { rules, groups: HashMap::new(), links: BTreeMap::new() };
+    let mut placing = Placing { rules, within: RelPath::root(), groups: HashMap::new(), links: BTreeMap::new() };
     refuse_several_to_one(&mut merge, items, rules)?;
     for item in items {
         match item {
@@ -241,6 +244,8 @@ impl Rules<'_> {
 #[derive(Debug)]
 pub struct Placing<'a> {
     rules: &'a Rules<'a>,
+    /// Where an archive is unpacked, links resolved.
+    within: RelPath,
     /// The group of each linked path of the tree that is being copied from.
     groups: HashMap<RelPath, Group>,
     /// Which group each placed path belongs to.

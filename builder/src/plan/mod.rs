@@ -15,6 +15,7 @@ mod metadata;
 mod reach;
 pub mod scope;
 mod stage;
+mod undefined;
 
 use std::collections::BTreeMap;
 

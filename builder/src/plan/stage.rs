@@ -6,7 +6,7 @@ use store::{Platform, RelPath};
 
 use super::reach::{Origin, Stages};
 use super::scope::{Variables, expanded, is_predefined, proxies};
-use super::{ImageRequest, Images, PlanError, Planned, error_at, metadata};
+use super::{ImageRequest, Images, PlanError, Planned, error_at, metadata, undefined};
 use crate::build::CacheUse;
 use crate::copy::Form;
 use crate::copy::{Destination, OwnerSpec};
@@ -144,7 +144,8 @@ impl<'a> Planner<'a> {
                 Ok(State { image: parent.image.child(), ..parent.clone() })
             }
             Origin::Scratch => {
-                let platform = asked.unwrap_or_else(Platform::host);
+                // Nothing is of no platform: `FROM --platform` says nothing here (BuildKit's behaviour).
+                let platform = self.stages.request.platform.clone().unwrap_or_else(Platform::host);
                 let root = self.scratch();
                 Ok(self.state(StageImage::scratch(&platform), root, platform))
             }
@@ -182,6 +183,7 @@ impl<'a> Planner<'a> {
 
     fn instruction(&mut self, statement: &Statement, state: &mut State, place: &mut Place) -> Result<(), PlanError> {
         place.position += usize::from(makes_step(&statement.value));
+        self.diagnostics.extend(undefined::check(&statement.value, state, self.escape()));
         match &statement.value {
             Instruction::Add(add) => self.add(add, statement, state, place),
             Instruction::Copy(copy) => self.copy(copy, statement, state, place),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use store::action::Part;
 use store::capture::{CaptureOptions, Source};
 use store::scan::Times;
+use store::snapshot::SnapshotRoot;
 use store::tree::{Node, Timestamp};
 use store::{Contents, Layer, Name, RelPath, Temporary, Tree};
 
@@ -129,6 +130,8 @@ impl Solver<'_> {
     fn execute(&self, run: &RunOp, vertex: &Vertex, base: &Arc<Rootfs>, trees: &Trees) -> Result<Layer, BuildError> {
         let step = |error: StepError| at(vertex, error);
         let snapshot = self.store.snapshot(base.layers()).map_err(|error| step(error.into()))?;
+        let lower = base.tree(self.store).map_err(|error| step(error.into()))?;
+        make_kernel_directories(snapshot.root(), &lower).map_err(step)?;
         let mut mounted = self.mounted(run, vertex, trees)?;
         if matches!(run.clock, Clock::Epoch(_)) {
             for cache in &mounted.caches {
@@ -164,7 +167,6 @@ impl Solver<'_> {
             cache.shown(self.store, base).map_err(step)?;
         }
         log.finish().map_err(step)?;
-        let lower = base.tree(self.store).map_err(|error| step(error.into()))?;
         let times = run.clock.ceiling().map_or(Times::Preserve, Times::Clamp);
         let options = CaptureOptions { times, exclude: &ended.stubs, source: Source::Spent };
         let captured = self.store.capture(&snapshot, &lower, &options).map_err(|error| step(error.into()))?;
@@ -360,4 +362,24 @@ fn subtree_id(tree: &Tree, metadata: store::tree::Metadata, node: Node, source: 
         tree: tree.id(),
     };
     picked.id().to_string()
+}
+
+/// Makes the directories that a command's own kernel file systems are mounted on, where the image
+/// has none. They become part of its layer, unlike every other mount point (BuildKit's behaviour).
+fn make_kernel_directories(root: &SnapshotRoot, lower: &Tree) -> Result<(), StepError> {
+    let directory = match root {
+        SnapshotRoot::Overlay { upper, .. } => upper,
+        SnapshotRoot::Copy { path } => path,
+    };
+    for name in ["dev", "proc", "sys"] {
+        if lower.get(&RelPath::clean(name.as_bytes()).unwrap_or_default()).is_none() {
+            let path = directory.join(name);
+            let made = match std::fs::create_dir(&path) {
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => continue,
+                made => made.and_then(|()| std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))),
+            };
+            made.map_err(|source| StepError::KernelDirectory { name, source })?;
+        }
+    }
+    Ok(())
 }

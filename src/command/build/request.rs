@@ -159,6 +159,7 @@ fn named_context(text: &str) -> Result<(String, NamedContext), Failure> {
             ))
         })?;
     let context = match place.split_once("://") {
+        Some(("docker-image", "scratch")) => NamedContext::Scratch,
         Some(("docker-image", reference)) => NamedContext::Image(reference.parse()?),
         Some(_) => return Err(UsageError::Unsupported(format!("--build-context {text}")).into()),
         None => {

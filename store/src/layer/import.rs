@@ -136,8 +136,10 @@ impl<R: Read> Import<'_, R> {
                 self.builder.put_directory(&path, metadata);
                 return Ok(());
             }
+            // A name that is missing names the root, and a file there is passed over.
+            _ if raw.is_empty() => return Ok(()),
             _ if path.is_root() => return Err(ImportError::Root { path: raw }),
-            (Kind::HardLink(link), _) => return self.hard_link(path, raw, &link),
+            (Kind::HardLink(link), _) => return self.hard_link(path, raw, metadata, &link),
             (_, Some(file)) => file,
             (kind, None) => special(kind, raw)?,
         };
@@ -148,15 +150,19 @@ impl<R: Read> Import<'_, R> {
         Ok(())
     }
 
-    fn hard_link(&mut self, path: RelPath, raw: Box<[u8]>, link: &[u8]) -> Result<(), ImportError> {
+    /// Makes a path another name of a file. What the link's own header says of owner, mode and time
+    /// holds for the file under all its names, as for the field's unpackers.
+    fn hard_link(&mut self, path: RelPath, raw: Box<[u8]>, own: Metadata, link: &[u8]) -> Result<(), ImportError> {
         let target = target(link, &self.builder)?;
         let Some(ChangeEntry::Leaf(metadata, leaf)) = self.builder.get(&target) else {
             return Err(ImportError::HardLink { path: raw, target: link.into() });
         };
         if target != path {
-            let (metadata, leaf) = (metadata.clone(), leaf.clone());
-            self.builder.put_leaf(&path, metadata, leaf);
-            self.builder.link(vec![target, path]);
+            let mut metadata = shared_metadata(metadata, own);
+            if let Leaf::Symlink(_) = leaf {
+                metadata.mode = 0o777;
+            }
+            self.builder.link_described(&target, &path, metadata);
         }
         Ok(())
     }
@@ -259,6 +265,15 @@ fn special(kind: Kind, path: Box<[u8]>) -> Result<Leaf, ImportError> {
 const MOST_TARGET_BYTES: usize = 4095;
 const MOST_MAJOR: u32 = 0xfff;
 const MOST_MINOR: u32 = 0xf_ffff;
+
+/// What a file is after a link to it: the link's own metadata, and the attributes that only the
+/// file has.
+fn shared_metadata(file: &Metadata, own: Metadata) -> Metadata {
+    let mut xattrs: std::collections::BTreeMap<&[u8], &[u8]> = file.xattrs.iter().collect();
+    xattrs.extend(own.xattrs.iter());
+    let xattrs = xattrs.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+    Metadata { xattrs, ..own }
+}
 
 fn kept_attributes(metadata: &Metadata) -> Xattrs {
     if metadata.xattrs.is_empty() {

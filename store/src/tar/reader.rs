@@ -97,6 +97,8 @@ impl<R: Read> Reader<R> {
         let mut parser = Parser::new(limits);
         // It cannot hold negative times; `guard` refuses everything else that this would ignore.
         parser.set_ignore_pax_errors(true);
+        // An entry without a name is the root's; whoever reads decides what it may be.
+        parser.set_allow_empty_path(true);
         Self { input, parser, buffer: Vec::new(), taken: 0, position: 0, body_left: 0, padding_left: 0, ended: false }
     }
 

@@ -4,6 +4,8 @@
 //! comes later replaces what came before, a whiteout touches only what was below the layer, and what
 //! stands on top of a name that the layer has taken away does not merge with what was there.
 
+use std::collections::HashMap;
+
 use super::builder::Links;
 use super::{Change, ChangeDirectory, ChangeEntry, HardLinks, Leaf, Metadata, Tree};
 use crate::{Name, RelPath};
@@ -13,6 +15,8 @@ use crate::{Name, RelPath};
 pub struct ChangeBuilder {
     change: Change,
     links: Links,
+    /// Names whose metadata a link has set, and when: the last one holds for all names of a file.
+    described: HashMap<RelPath, usize>,
     /// The directory that entries were put into last, and how many since it was packed.
     filling: (RelPath, usize),
 }
@@ -92,6 +96,21 @@ impl ChangeBuilder {
         self.links.add(paths);
     }
 
+    /// Makes a path another name of a leaf that was put, and gives that leaf, under all its names,
+    /// this metadata.
+    pub(crate) fn link_described(&mut self, target: &RelPath, path: &RelPath, metadata: Metadata) {
+        let Some(ChangeEntry::Leaf(old, leaf)) = self.get_mut(target) else { return };
+        let leaf = leaf.clone();
+        let differs = *old != metadata;
+        old.clone_from(&metadata);
+        self.put_leaf(path, metadata, leaf);
+        self.links.add(vec![target.clone(), path.clone()]);
+        if differs {
+            let turn = self.described.len();
+            self.described.extend([(target.clone(), turn), (path.clone(), turn)]);
+        }
+    }
+
     /// Gives every directory above a path that has none yet the metadata that `lower` has for it, so
     /// that unpackers find the parents of what changes (features, E003).
     pub fn describe_parents(&mut self, path: &RelPath, lower: &Tree) {
@@ -105,13 +124,28 @@ impl ChangeBuilder {
     }
 
     /// The finished change.
-    pub fn build(self) -> Change {
-        let Self { mut change, links, .. } = self;
+    pub fn build(mut self) -> Change {
+        let groups = self.links.groups();
+        groups.iter().for_each(|group| self.describe(group));
+        let Self { mut change, .. } = self;
         let is_leaf = |path: &RelPath| matches!(change.get(path), Some(ChangeEntry::Leaf(..)));
-        let groups = links.groups().into_iter().map(|group| group.into_iter().filter(|path| is_leaf(path)).collect());
+        let groups = groups.into_iter().map(|group| group.into_iter().filter(|path| is_leaf(path)).collect());
         let groups: Vec<_> = groups.collect();
         change.hard_links = HardLinks::new(groups);
         change
+    }
+
+    /// Gives all names of a file what the last link to it said of it.
+    fn describe(&mut self, group: &[RelPath]) {
+        let turn = |path: &&RelPath| self.described.get(*path).copied();
+        let last = group.iter().filter(|path| turn(path).is_some()).max_by_key(turn);
+        let Some(ChangeEntry::Leaf(metadata, _)) = last.and_then(|path| self.get(path)) else { return };
+        let metadata = metadata.clone();
+        for path in group {
+            if let Some(ChangeEntry::Leaf(old, _)) = self.get_mut(path) {
+                old.clone_from(&metadata);
+            }
+        }
     }
 
     fn get_mut(&mut self, path: &RelPath) -> Option<&mut ChangeEntry> {

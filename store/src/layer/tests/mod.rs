@@ -247,3 +247,22 @@ fn a_layer_is_compressed_once_for_each_encoder() {
     assert_eq!(known.len(), 5);
     assert_eq!(known[4].seen_in, ["host/a".to_owned(), "host/b".to_owned()].into());
 }
+
+#[test]
+fn a_links_own_header_describes_the_file_under_all_its_names() {
+    use crate::tar::fixture::{archive, edited, entry};
+    let mode = |mode: &'static [u8; 7]| move |header: &mut [u8]| header[100..107].copy_from_slice(mode);
+    let (_directory, store) = store();
+    let tar = archive(&[
+        edited(b"f", b'0', b"", b"x", mode(b"0004755")),
+        edited(b"g", b'1', b"f", b"", mode(b"0004755")),
+        edited(b"h", b'1', b"g", b"", mode(b"0000600")),
+        entry(b"", b'0', b"", b""),
+    ]);
+    let change = store.import_layer(&tar[..], None).unwrap().change().unwrap();
+    for name in ["f", "g", "h"] {
+        let Some(crate::tree::ChangeEntry::Leaf(metadata, _)) = change.get(&path(name)) else { panic!("{name}") };
+        assert_eq!(metadata.mode, 0o600, "{name}");
+    }
+    assert_eq!(change.hard_links.groups().len(), 1);
+}
