@@ -14,7 +14,8 @@ use super::{CopyError, Owner, Placing};
 /// Unpacks an archive that was read into a change.
 pub(super) fn unpack(merge: &mut Merge<'_>, archive: &Change, placing: &mut Placing<'_>) -> Result<(), CopyError> {
     let destination = merge.resolve(&placing.rules.destination.path)?;
-    merge.make_directories(&destination, &new_directory(placing))?;
+    let owner = placing.rules.owner.unwrap_or_default();
+    merge.make_directories(&destination, &new_directory(owner, placing))?;
     placing.within = destination.clone();
     let groups = archive.hard_links.groups().iter().enumerate();
     let tree = store::Tree::empty(store::tree::Timestamp::default()).id();
@@ -62,7 +63,7 @@ fn implied(merge: &mut Merge<'_>, path: &RelPath, placing: &Placing<'_>) -> Resu
     match merge.look(path) {
         Seen::Directory(_) => Ok(path.clone()),
         Seen::Absent => {
-            merge.make_directories(path, &new_directory(placing))?;
+            merge.make_directories(path, &new_directory(Owner::default(), placing))?;
             Ok(path.clone())
         }
         Seen::File => Err(CopyError::NotADirectory(path.clone())),
@@ -76,10 +77,11 @@ fn implied(merge: &mut Merge<'_>, path: &RelPath, placing: &Placing<'_>) -> Resu
     }
 }
 
-/// Directories that unpacking makes have no mode or owner of anybody's choice (BuildKit's behaviour).
-fn new_directory(placing: &Placing<'_>) -> NewDirectory {
+/// Directories that unpacking makes have no mode of anybody's choice, and only the destination has
+/// an owner of somebody's (BuildKit's behaviour).
+fn new_directory(owner: Owner, placing: &Placing<'_>) -> NewDirectory {
     let times = placing.rules.times;
-    NewDirectory { mode: 0o755, owner: Owner::default(), mtime: times.of(times.new) }
+    NewDirectory { mode: 0o755, owner, mtime: times.of(times.new) }
 }
 
 /// `--chown` holds for entries of archives, `--chmod` does not (features A121).
