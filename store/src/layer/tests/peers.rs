@@ -146,7 +146,7 @@ def add(name, kind=tarfile.REGTYPE, body=b'', **fields):
 add('a', body=b'small', mode=0o644, mtime=7)
 add('b' * 90 + '/' + 'c' * 90, body=b'x' * 20000, uid=1000, gid=1000)
 add('link', tarfile.SYMTYPE, linkname='/a/../a')
-add('hard', tarfile.LNKTYPE, linkname='a')
+add('hard', tarfile.LNKTYPE, linkname='a', mtime=7)
 add('dir', tarfile.DIRTYPE, mode=0o755)
 add('raw\udcff', body=b'')
 if format != 'USTAR_FORMAT':
