@@ -57,7 +57,7 @@ impl Images {
         };
         // A base that was built or loaded is what was meant, for whatever platform it is; a registry that an
         // image came from might have the right one.
-        let tagged = self.store.tagged(reference).map_err(|error| unavailable(error.into()))?;
+        let tagged = self.store.tagged(reference).map_err(|error| unavailable(reference, error.into()))?;
         let is_of_here = tagged.is_some_and(|tagged| tagged.manifest.is_none());
         Ok(image.filter(|image| fits(image) || is_of_here).map(whole))
     }
