@@ -11,6 +11,7 @@ use registry::{LoginError, PullError, PushError, RequestError, ResolveError};
 use run::identity::IdentityError;
 use run::probe::Tier;
 
+use crate::format::table::ListingError;
 use crate::ui::sanitize;
 
 /// Why a command did not do what it was told.
@@ -92,7 +93,12 @@ fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn 
 }
 
 fn is_closed_pipe(error: &(dyn Error + 'static)) -> bool {
-    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    let is_it = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
+    chain(error).any(|error| match error.downcast_ref::<ListingError>() {
+        Some(ListingError::Io(error)) => is_it(error),
+        Some(ListingError::Template(_)) => false,
+        None => error.downcast_ref::<io::Error>().is_some_and(is_it),
+    })
 }
 
 /// What may have failed a program if files can belong to one user only, as for an ordinary user to whom

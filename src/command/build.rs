@@ -18,7 +18,7 @@ use super::steps;
 use super::wire::{TlsArgs, registry};
 use crate::context::{Context, fancy_stderr};
 use crate::format::units::parse_host;
-use crate::report::{Failure, UsageError};
+use crate::report::Failure;
 use crate::sources::{Images, Refresh};
 use crate::ui::images_only::ImagesOnly;
 use crate::ui::sanitize::{self, Colours};
@@ -143,9 +143,6 @@ impl Args {
             crate::context::note(format!("built {}{names}", built.image));
         }
         if self.push {
-            if self.tags.is_empty() {
-                return Err(UsageError::wrong("--push needs a name: -t"));
-            }
             let registry = registry(self.tls.verify())?;
             let style = if self.quiet { Style::Quiet } else { self.progress };
             for tag in &self.tags {

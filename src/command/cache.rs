@@ -114,7 +114,10 @@ fn show(args: &ShowArgs, context: &Context) -> Result<ExitCode, Failure> {
         _ => return Err(UsageError::wrong(format!("{} keys begin with {:?}: give more of it", found.len(), args.key))),
     };
     let uses = store.uses()?;
-    if args.format.as_deref() == Some("json") {
+    if let Some(other) = args.format.as_deref().filter(|format| *format != "json") {
+        return Err(UsageError::wrong(format!("--format {other}: only json is known here")));
+    }
+    if args.format.is_some() {
         context.print(as_json(action, uses.get(&action.key)))?;
         return Ok(ExitCode::SUCCESS);
     }

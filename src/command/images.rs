@@ -140,7 +140,7 @@ impl Filters {
                 .split_once('=')
                 .ok_or_else(|| UsageError::wrong(format!("invalid filter {filter:?}: KEY=VALUE")))?;
             match key {
-                "dangling" => filters.dangling = Some(matches!(value, "true" | "1")),
+                "dangling" => filters.dangling = Some(truth(value)?),
                 "reference" => filters.names.push(value.to_owned()),
                 "label" => filters.labels.push(match value.split_once('=') {
                     Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
@@ -169,6 +169,14 @@ impl Filters {
             .labels
             .iter()
             .all(|(key, value)| labels.get(key).is_some_and(|found| value.as_ref().is_none_or(|value| value == found))))
+    }
+}
+
+fn truth(text: &str) -> Result<bool, Failure> {
+    match text {
+        "true" | "1" => Ok(true),
+        "false" | "0" => Ok(false),
+        _ => Err(UsageError::wrong(format!("invalid filter dangling={text}: true or false"))),
     }
 }
 

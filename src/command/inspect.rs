@@ -149,7 +149,7 @@ fn describe(store: &Store, image: &Image) -> Result<Value, Failure> {
         "Comment": image.config.history.last().map_or("", |entry| entry.comment.as_str()),
         "Created": text("created"),
         "Author": text("author"),
-        "Config": config.get("config").cloned().unwrap_or(Value::Null),
+        "Config": container_config(config.get("config")),
         "Architecture": text("architecture"),
         "Variant": text("variant"),
         "Os": text("os"),
@@ -158,4 +158,16 @@ fn describe(store: &Store, image: &Image) -> Result<Value, Failure> {
         "RootFS": {"Type": "layers", "Layers": image.layers()},
         "Metadata": {"LastTagTime": null},
     }))
+}
+
+/// The config of a container of the image, with every key that Docker's has: templates ask for them.
+fn container_config(config: Option<&Value>) -> Value {
+    let mut whole = json!({
+        "User": "", "ExposedPorts": null, "Env": null, "Cmd": null, "Entrypoint": null, "Volumes": null, "WorkingDir": "",
+        "Labels": null, "StopSignal": "", "OnBuild": null, "Shell": null, "Healthcheck": null,
+    });
+    for (key, value) in config.and_then(Value::as_object).into_iter().flatten() {
+        whole[key] = value.clone();
+    }
+    whole
 }

@@ -6,7 +6,8 @@ use std::io;
 use std::os::fd::AsFd;
 use std::process::ExitCode;
 
-use run::container::{Attachment, Container, ContainerError, Ended, SignalProxy, create};
+use run::container::terminal::DetachKeys;
+use run::container::{Attachment, Container, ContainerError, Ended, Force, SignalProxy, create};
 use store::StoreError;
 
 pub(crate) use flags::{Args, Pull};
@@ -19,26 +20,30 @@ use crate::ui::Style;
 /// Makes a container of an image and starts it: attached, or in the background.
 pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode, Failure> {
     check_terminal(args)?;
+    let detach_keys: DetachKeys = args.client.detach_keys.parse()?;
     let store = context.store()?;
     let style = if args.client.quiet { Style::Quiet } else { Style::Auto };
     let image = image_for(&store, &args.image, args.client.platform.as_ref(), args.client.pull, style)?;
     let container = create(&store, &args.options(image)?)?;
-    write_cidfile(args, &container)?;
+    if let Err(failure) = write_cidfile(args, &container) {
+        container.remove(Force::No)?;
+        return Err(failure);
+    }
     if args.client.detach {
         tell(&container.start().map_err(|error| started(&error))?);
         context.print(container.id())?;
         return Ok(ExitCode::SUCCESS);
     }
-    attach(args, &container)
+    attach(args, &container, detach_keys)
 }
 
-fn attach(args: &Args, container: &Container) -> Result<ExitCode, Failure> {
+fn attach(args: &Args, container: &Container, detach_keys: DetachKeys) -> Result<ExitCode, Failure> {
     let (stdin, stdout, stderr) = (io::stdin(), io::stdout(), io::stderr());
     let attachment = Attachment {
         stdin: args.is_interactive().then(|| stdin.as_fd()),
         stdout: Some(stdout.as_fd()),
         stderr: Some(stderr.as_fd()),
-        detach_keys: args.client.detach_keys.parse()?,
+        detach_keys,
         signals: if args.client.sig_proxy { SignalProxy::Forward } else { SignalProxy::Keep },
     };
     let ended = container.run_noting(&attachment, tell).map_err(|error| started(&error))?;

@@ -6,7 +6,7 @@ use store::{ImageId, Platform, Reference, Store};
 
 use super::run::Pull;
 use crate::context::note;
-use crate::report::Failure;
+use crate::report::{Failure, UsageError};
 use crate::ui::Style;
 use crate::ui::transfer::TransferView;
 
@@ -39,11 +39,15 @@ pub(crate) fn image_for(
 ) -> Result<ImageId, Failure> {
     if pull != Pull::Always {
         match store.resolve(name) {
-            Ok(image) => return Ok(image),
+            Ok(image) if suits(store, image, platform)? => return Ok(image),
+            Ok(_) if pull == Pull::Missing => {}
+            Ok(_) => {
+                return Err(UsageError::wrong(format!("image {name} is made for another platform than asked for")));
+            }
             Err(store::refs::RefError::NotFound(_)) if pull == Pull::Missing => {}
             Err(error) => return Err(error.into()),
         }
-        note(format!("the store has no image {name}: pulling it"));
+        note(format!("the store has no such image {name}: pulling it"));
     }
     let reference: Reference = name.parse()?;
     let view = TransferView::new(style);
@@ -55,6 +59,12 @@ pub(crate) fn image_for(
     }
     warn_of_platform(store, pulled.image, &platform)?;
     Ok(pulled.image)
+}
+
+/// Whether an image of the store is for the platform asked for; any is, if none was.
+fn suits(store: &Store, image: ImageId, wanted: Option<&Platform>) -> Result<bool, Failure> {
+    let Some(wanted) = wanted else { return Ok(true) };
+    Ok(store.image_record(image)?.is_none_or(|record| wanted.distance_to(&record.platform).is_some()))
 }
 
 /// Says what a pull came to, as Docker does.

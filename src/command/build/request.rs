@@ -50,6 +50,9 @@ const PASSED_ON: [&str; 11] = [
 impl Args {
     /// What the flags ask for.
     pub(super) fn request(&self) -> Result<BuildRequest, Failure> {
+        if self.push && self.tags.is_empty() {
+            return Err(UsageError::wrong("--push needs a name: -t"));
+        }
         let (dockerfile, ignore_file) = self.dockerfile()?;
         let mut request = BuildRequest::new(dockerfile);
         if !is_stdin(&self.context) {
