@@ -201,10 +201,10 @@ impl Process {
 
 impl Supervisor {
     fn wait(&mut self) -> Result<Outcome, SandboxError> {
-        let Self { child, control, end } = self;
+        let Self { control, end, .. } = self;
         end.get_or_insert_with(|| {
-            let reply = control.take().map(|control| wire::receive(&control));
-            let _ended = child.wait();
+            // The supervisor still tidies up; dropping this waits for that.
+            let reply = control.as_ref().map(wire::receive);
             match reply {
                 Some(Ok(Some((Reply::Ended(outcome), _)))) => Ok(outcome),
                 Some(Ok(Some((Reply::Failed(error), _)))) => Err(error),

@@ -87,7 +87,12 @@ fn serve() -> std::io::Result<()> {
     let supervisor =
         Supervisor { control: &control, spec: &request.spec, tier: &request.tier, sources, notices: Vec::new() };
     match supervisor.run(stdio) {
-        Ok(outcome) => wire::send(&control, &Reply::Ended(outcome), &[]),
+        Ok((outcome, egress)) => {
+            let told = wire::send(&control, &Reply::Ended(outcome), &[]);
+            // The kernel takes its time to remove address translation, and nobody has to wait for it.
+            drop(egress);
+            told
+        }
         Err(error) => wire::send(&control, &Reply::Failed(error), &[]),
     }
 }
@@ -123,7 +128,8 @@ struct Running {
 }
 
 impl Supervisor<'_> {
-    fn run(mut self, stdio: [OwnedFd; 3]) -> Result<Outcome, SandboxError> {
+    /// Serves the box to its end; what is left of its network is the caller's to drop.
+    fn run(mut self, stdio: [OwnedFd; 3]) -> Result<(Outcome, Option<Egress>), SandboxError> {
         let steps = plan(self.spec, self.tier);
         let (outside, inside): (Vec<Step>, Vec<Step>) = steps.into_iter().partition(Step::is_outside);
         let (ours, theirs) = UnixStream::pair().doing(|| "make a socket".to_owned())?;
@@ -140,7 +146,8 @@ impl Supervisor<'_> {
         }
         self.announce(&mut running)?;
         running.watch(self.control);
-        Ok(running.end(&self.spec.rootfs))
+        let egress = running.egress.take();
+        Ok((running.end(&self.spec.rootfs), egress))
     }
 
     /// Makes the cgroup and the first process, which waits inside until it is told to go on.
