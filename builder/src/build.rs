@@ -278,7 +278,7 @@ impl Parties<'_> {
         Ok((planned, diagnostics))
     }
 
-    /// The build checks that the request chooses over the file (features A023).
+    /// The build checks that the request chooses over the file (docs/dockerfile.md, A023).
     fn checks(&self) -> Result<Option<Checks>, RequestError> {
         let Some(text) = self.request.build_args.get("BUILDKIT_DOCKERFILE_CHECK") else { return Ok(None) };
         let unsupported = |_| RequestError::Unsupported(format!("BUILDKIT_DOCKERFILE_CHECK={text}"));
@@ -303,7 +303,7 @@ impl Parties<'_> {
         Ok(())
     }
 
-    /// An image of another platform is built on all the same, with a warning (features A067).
+    /// An image of another platform is built on all the same, with a warning (docs/dockerfile.md, A067).
     fn check_platform(&self, image: &ResolvedImage, wanted: &Platform) {
         let found = image.config.platform();
         if wanted.distance_to(&found).is_none() {

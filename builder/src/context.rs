@@ -93,7 +93,7 @@ pub fn read(store: &Store, directory: &ContextDirectory, clock: Clock) -> Result
 ///
 /// Without a name it is `Dockerfile`, `Containerfile` or `dockerfile` in the context, where no link
 /// leads out; with one it is a path of the user's. The ignore file is `<Dockerfile>.dockerignore`
-/// beside it, if that exists (features A003, A170).
+/// beside it, if that exists (docs/dockerfile.md, A003, A170).
 pub fn locate(context: &Path, file: Option<&Path>) -> Result<(DockerfileText, Option<DockerfileText>), ContextError> {
     if let Some(file) = file {
         let dockerfile = read_path(file)?.ok_or_else(|| not_found(file))?;

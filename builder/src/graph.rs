@@ -168,7 +168,7 @@ pub struct WorkdirOp {
     pub times: Times,
 }
 
-/// What a build takes for the time (DESIGN, section 5).
+/// What a build takes for the time (docs/cache.md).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Clock {
     /// No time that the build writes is later than this; commands see it as `SOURCE_DATE_EPOCH`.

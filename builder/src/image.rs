@@ -35,7 +35,7 @@ struct Entry {
     layer: Option<VertexId>,
 }
 
-/// Where a CMD comes from, which decides what ENTRYPOINT does to it (features A157).
+/// Where a CMD comes from, which decides what ENTRYPOINT does to it (docs/dockerfile.md, A157).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum CmdOrigin {
     Inherited,
@@ -59,7 +59,7 @@ impl StageImage {
         Self::new(config)
     }
 
-    /// Starts from an image. A search path is added if it has none (features A064).
+    /// Starts from an image. A search path is added if it has none (docs/dockerfile.md, A064).
     pub fn new(mut config: ImageConfig) -> Self {
         config.created = None;
         if config.config.env("PATH").is_none() {

@@ -3,7 +3,7 @@
 //! Directories merge and take the archive's metadata, everything else replaces what is there, and
 //! a directory that the archive only implies may be a link of the base. It is followed within the
 //! destination, which is the root of what is unpacked; a link to nothing there is an error. The
-//! archive's own root entry changes nothing (features A121).
+//! archive's own root entry changes nothing (docs/dockerfile.md, A121).
 
 use store::tree::{ChangeDirectory, ChangeEntry, Directory, Metadata, Node};
 use store::{Change, RelPath};
@@ -84,7 +84,7 @@ fn new_directory(owner: Owner, placing: &Placing<'_>) -> NewDirectory {
     NewDirectory { mode: 0o755, owner, mtime: times.of(times.new) }
 }
 
-/// `--chown` holds for entries of archives, `--chmod` does not (features A121).
+/// `--chown` holds for entries of archives, `--chmod` does not (docs/dockerfile.md, A121).
 fn owned(metadata: &Metadata, node: &Node, placing: &Placing<'_>) -> Metadata {
     Metadata { mode: metadata.mode, ..placing.metadata(metadata, node) }
 }

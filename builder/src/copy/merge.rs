@@ -1,7 +1,7 @@
 //! A change that grows on top of a tree, and what it had to know of that tree.
 //!
 //! [`Merge`] answers lookups from the change first and the base below it, creates directories,
-//! places files, and carries the metadata of every directory above (features E003). Each answer
+//! places files, and carries the metadata of every directory above (docs/dockerfile.md, E003). Each answer
 //! that came from the base is kept as a [`Fact`]: two bases that agree on the facts give the same
 //! change, which is what lets a COPY layer be reused on another base.
 
@@ -293,7 +293,7 @@ fn fill(
 }
 
 /// What of the base a directory is merged with. A directory over anything else is an error, as it
-/// is for the field's builders (features A104).
+/// is for the field's builders (docs/dockerfile.md, A104).
 fn directory_below<'b>(
     put: Option<&ChangeEntry>,
     base: Option<&'b Entry>,

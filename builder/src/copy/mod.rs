@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Nothing here touches a disk: a source is data, the destination is resolved in data, and what
-//! comes out is the change that becomes the layer. The rules are BuildKit's (features A090-A129),
+//! comes out is the change that becomes the layer. The rules are BuildKit's (docs/dockerfile.md, A090-A129),
 //! with its accidents left out: several files copied to one name, and names that start with
 //! `.wh.`, are errors.
 

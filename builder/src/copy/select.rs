@@ -1,7 +1,7 @@
 //! What the sources of COPY and ADD name.
 //!
 //! A source is a path in a tree, with wildcards or without. Links are followed where the source
-//! itself is one, and kept below (features A099). The selection holds all that a copy can depend
+//! itself is one, and kept below (docs/dockerfile.md, A099). The selection holds all that a copy can depend
 //! on of its sources, so its ids stand for them in the key.
 
 use std::sync::Arc;
@@ -69,7 +69,7 @@ impl Picked {
 }
 
 /// Finds what a source names in a tree. Nothing is an error without wildcards, and an empty answer
-/// with them (features A097).
+/// with them (docs/dockerfile.md, A097).
 pub fn select(tree: &Tree, source: &str, filter: Option<&dyn Filter>) -> Result<Vec<Picked>, CopyError> {
     let pattern = RelPath::clean(source.as_bytes()).map_err(|_| CopyError::not_found(source))?;
     let components: Vec<&[u8]> = pattern.components().collect();

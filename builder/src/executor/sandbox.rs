@@ -141,7 +141,7 @@ fn copy(mut pipe: PipeReader, stream: Stream, output: &Output<'_>) -> io::Result
     }
 }
 
-/// Waits for the end; a cancelled build does not wait for the command's consent (features F023).
+/// Waits for the end; a cancelled build does not wait for the command's consent (docs/dockerfile.md, F023).
 fn wait(process: &Process, cancel: &Cancel) -> Result<Ended, ExecuteError> {
     let follow = |errno: rustix::io::Errno| ExecuteError::Follow(errno.into());
     let start = |error| ExecuteError::Start(Box::new(error));

@@ -15,7 +15,7 @@ pub struct RunOp {
     pub argv: Vec<String>,
     /// The environment, in order: the config's and the arguments in scope.
     pub env: Vec<(String, String)>,
-    /// Proxy variables: seen by the command, but in no key (features A077).
+    /// Proxy variables: seen by the command, but in no key (docs/dockerfile.md, A077).
     pub proxies: Vec<(String, String)>,
     /// `USER`; empty is root.
     pub user: String,

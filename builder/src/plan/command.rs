@@ -15,7 +15,7 @@ use crate::graph::{
 };
 use crate::progress::StepKind;
 
-/// Where a step sees the file of a heredoc with an interpreter line (features A035).
+/// Where a step sees the file of a heredoc with an interpreter line (docs/dockerfile.md, A035).
 const SCRIPTS: &str = "/dev/pipes";
 
 /// Where a step sees a secret that has no target.
@@ -143,7 +143,7 @@ struct SecretWords {
     owner: Ownership,
 }
 
-/// A secret is a file unless it is only a variable (features A136).
+/// A secret is a file unless it is only a variable (docs/dockerfile.md, A136).
 fn secret(words: SecretWords, state: &State, span: Span) -> Result<Mount, PlanError> {
     let SecretWords { id, target, variable, need, owner: Ownership { mode, uid, gid } } = words;
     let has_file = target.is_some() || variable.is_none();
@@ -200,7 +200,7 @@ fn unresolved(error: ResolveError<BuildError>) -> BuildError {
     }
 }
 
-/// `|N A=v ... argv`: the arguments in scope before the command (features B002).
+/// `|N A=v ... argv`: the arguments in scope before the command (docs/dockerfile.md, B002).
 fn command_text(argv: &[String], state: &State) -> String {
     let mut seen: Vec<(&str, String)> = Vec::new();
     for (name, declared) in &state.arguments {

@@ -157,7 +157,7 @@ fn mode(words: &Words, word: Option<&Word>) -> Result<Option<ModeChange>, PlanEr
     words.chmod.as_deref().map(parse).transpose()
 }
 
-/// `COPY [--parents] [--chown=..] [--chmod=..] source... destination # buildkit` (features B003).
+/// `COPY [--parents] [--chown=..] [--chmod=..] source... destination # buildkit` (docs/dockerfile.md, B003).
 fn history(words: &Words, manner: &Manner<'_>) -> String {
     let mut text = match manner.kind {
         CopyKind::Copy => "COPY".to_owned(),

@@ -56,7 +56,7 @@ fn argv(command: &CommandLine, state: &State) -> Vec<String> {
     }
 }
 
-/// All values see the environment before the instruction (features A050).
+/// All values see the environment before the instruction (docs/dockerfile.md, A050).
 fn pairs(pairs: &Pairs, state: &State, escape: Escape) -> Result<Vec<(String, String)>, PlanError> {
     let text = |word: &Word| expanded(word, &state.variables, escape).map(|expanded| expanded.text);
     pairs.pairs.iter().map(|pair| Ok((text(&pair.key)?, text(&pair.value)?))).collect()
@@ -163,7 +163,7 @@ fn expose(words: &[Word], state: &mut State, escape: Escape) -> Result<(), PlanE
     Ok(())
 }
 
-/// `[[ip:]host:]port[-port][/protocol]`; only the container's side counts (features A152).
+/// `[[ip:]host:]port[-port][/protocol]`; only the container's side counts (docs/dockerfile.md, A152).
 fn exposed(text: &str) -> Result<Vec<String>, String> {
     let port = text.rsplit(':').next().unwrap_or(text);
     let (range, protocol) = port.split_once('/').unwrap_or((port, ""));

@@ -2,7 +2,7 @@
 //!
 //! What a stage refers to can be told without planning it: FROM is expanded with global arguments
 //! only, and `--from` is never expanded. So unreachable stages cost nothing and pull nothing
-//! (features A062). Triggers of a base add to what its child refers to.
+//! (docs/dockerfile.md, A062). Triggers of a base add to what its child refers to.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -118,7 +118,7 @@ impl<'a> Stages<'a> {
         }
     }
 
-    /// The instructions that a stage begins with because of its base (features A161).
+    /// The instructions that a stage begins with because of its base (docs/dockerfile.md, A161).
     pub(super) fn triggers(&self, stage: usize, images: &Images) -> Result<Vec<Statement>, PlanError> {
         let texts: Vec<&str> = match &self.origins[stage] {
             Origin::Scratch | Origin::Directory(_) => Vec::new(),

@@ -16,7 +16,7 @@ use crate::graph::Clock;
 /// The build's clock when nobody sets one: 1980-01-01, since ZIP archives hold no earlier time.
 pub const DEFAULT_EPOCH: Timestamp = Timestamp::from_secs(315_532_800);
 
-/// Arguments that exist without being declared, and are in no key (features A077).
+/// Arguments that exist without being declared, and are in no key (docs/dockerfile.md, A077).
 const PROXIES: [&str; 5] = ["HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY"];
 
 /// Variables in the order in which they were last set, as a command sees them.
@@ -73,7 +73,7 @@ pub(super) fn globals(dockerfile: &Dockerfile, request: &BuildRequest) -> Result
     Ok(globals)
 }
 
-/// The platform and stage arguments (features A078); a build argument of the same name wins.
+/// The platform and stage arguments (docs/dockerfile.md, A078); a build argument of the same name wins.
 fn predefined(request: &BuildRequest, last_stage: &str) -> Variables {
     let host = Platform::host();
     let target = request.platform.clone().unwrap_or_else(Platform::host);
@@ -118,8 +118,8 @@ pub(super) fn is_predefined(name: &str) -> bool {
         || PROXIES.contains(&name.to_ascii_uppercase().as_str())
 }
 
-/// What the build takes for the time: the argument, a global default, or the constant (DESIGN,
-/// section 5). An empty value is none.
+/// What the build takes for the time: the argument, a global default, or the constant (docs/cache.md).
+/// An empty value is none.
 pub(super) fn clock(request: &BuildRequest, globals: &Variables, now: Timestamp) -> Result<Clock, RequestError> {
     let given = request.build_args.get("SOURCE_DATE_EPOCH").map(String::as_str);
     let epoch = match given.or_else(|| globals.get("SOURCE_DATE_EPOCH")) {

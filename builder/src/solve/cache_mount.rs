@@ -3,7 +3,7 @@
 //! `cache-mounts/<hash of id, owner, mode and first content>/` holds numbered copies: `0`, and more where a private one was in
 //! use. Beside each stand its lock, which dies with its holder, and the list of root filesystems
 //! that it was used with. Files of a step that differ from what the cache saw last get the current
-//! time (DESIGN, section 5): that is what tells make, ninja and cargo that something is newer than
+//! time (docs/cache.md): that is what tells make, ninja and cargo that something is newer than
 //! what they keep in the cache.
 
 use std::collections::BTreeSet;

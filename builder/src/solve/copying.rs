@@ -215,7 +215,7 @@ struct Gathered {
     items: Vec<Item>,
 }
 
-/// Reads an archive into a change; `None` for what is none (features A120: content decides, not the name).
+/// Reads an archive into a change; `None` for what is none (docs/dockerfile.md, A120: content decides, not the name).
 fn archive(store: &Store, picked: &Picked, contents: &mut Contents) -> Result<Option<store::Change>, StepError> {
     let Node::Leaf(Leaf::File { content, .. }) = &picked.node else { return Ok(None) };
     if !is_archive(contents, *content) {
