@@ -181,8 +181,13 @@ impl<'a> Inside<'a> {
                 let uid = self.account()?.uid;
                 confine::capabilities(*capabilities, uid).doing(|| "give up capabilities".to_owned())
             }
-            // Done last, by `execute`; the others are the supervisor's.
-            _ => Ok(()),
+            // The supervisor's, and what `execute` does last. Written out: a step that is forgotten confines nobody.
+            Step::Cgroup(_)
+            | Step::Fork { .. }
+            | Step::MapIds { .. }
+            | Step::OpenTree { .. }
+            | Step::Egress
+            | Step::Execute { .. } => Ok(()),
         }
     }
 
