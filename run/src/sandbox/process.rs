@@ -192,7 +192,8 @@ impl Process {
         self.signal(Signal::KILL)
     }
 
-    /// Waits until the box has ended and everything made for it is gone. Any thread may wait, and again.
+    /// Waits until the box has ended; no process, mount point or cgroup of it is left then. What is left of its
+    /// network goes before this value is dropped. Any thread may wait, and again.
     pub fn wait(&self) -> Result<Outcome, SandboxError> {
         let mut supervisor = self.supervisor.lock().unwrap_or_else(PoisonError::into_inner);
         supervisor.wait()

@@ -41,6 +41,7 @@ fn a_private_network_reaches_out_and_leaves_nothing() {
     process.wait().expect("it ends");
     assert_eq!(fs::read_to_string(world.path("out")).expect("output"), "hello from outside\n");
     assert_eq!(answer.join().expect("the listener"), IpAddr::V4(address));
+    drop(process);
     assert!(!rules().contains(&network_of(address)), "{}", rules());
 }
 

@@ -187,7 +187,7 @@ impl<'a> Inside<'a> {
             | Step::MapIds { .. }
             | Step::OpenTree { .. }
             | Step::Egress
-            | Step::Execute { .. } => Ok(()),
+            | Step::Execute => Ok(()),
         }
     }
 
