@@ -80,11 +80,11 @@ fn an_image_s_links_lead_nowhere() {
     let Some(world) = World::new() else { return };
     let victim = world.path("victim");
     fs::create_dir(&victim).expect("a victim");
-    for name in ["dev", "proc", "sys", "etc/resolv.conf", "etc/hosts", "work"] {
+    for name in ["dev", "proc", "sys", "etc/resolv.conf", "etc/hosts", "app"] {
         symlink(&victim, world.path("lower").join(name)).expect("a link");
     }
     let mut spec = world.shell("true");
-    spec.command.cwd = "/work/below".into();
+    spec.command.cwd = "/app/below".into();
     let _refused_or_not = world.run(&spec);
     assert_eq!(fs::read_dir(&victim).expect("the victim").count(), 0);
 }
