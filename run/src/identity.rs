@@ -77,7 +77,7 @@ pub fn enter() -> Result<Entered, IdentityError> {
     let pid = rustix::process::getpid();
     let (ours, theirs) = UnixStream::pair().map_err(IdentityError::Map)?;
     // The mapping is written by a process that stays outside.
-    let helper = match sys::fork(UnshareFlags::empty(), Parent::Caller).map_err(IdentityError::Map)? {
+    let helper = match sys::fork(UnshareFlags::empty(), Parent::Caller, None).map_err(IdentityError::Map)? {
         Forked::Child => {
             drop(ours);
             sys::exit(subordinate::serve(&theirs, pid, uid, gid))

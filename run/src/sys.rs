@@ -45,12 +45,19 @@ struct CloneArgs {
 }
 
 /// Forks into new namespaces. The caller must have a single thread, as every part of kiln has.
-pub(crate) fn fork(namespaces: UnshareFlags, parent: Parent) -> io::Result<Forked> {
+///
+/// `cgroup` is the directory of one of version 2 that the child is born in (Linux 5.7).
+pub(crate) fn fork(namespaces: UnshareFlags, parent: Parent, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Forked> {
+    const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
     assert_single_threaded();
     let mut pidfd: libc::c_int = -1;
     let sibling = if parent == Parent::Parent { libc::CLONE_PARENT as u64 } else { 0 };
     let args = CloneArgs {
-        flags: u64::from(namespaces.bits()) | libc::CLONE_PIDFD as u64 | sibling,
+        flags: u64::from(namespaces.bits())
+            | libc::CLONE_PIDFD as u64
+            | sibling
+            | cgroup.map_or(0, |_| CLONE_INTO_CGROUP),
+        cgroup: cgroup.map_or(0, |cgroup| cgroup.as_raw_fd() as u64),
         pidfd: &raw mut pidfd as u64,
         // With CLONE_PARENT the kernel takes the parent's exit signal and refuses another.
         exit_signal: if sibling == 0 { libc::SIGCHLD as u64 } else { 0 },

@@ -158,5 +158,6 @@ fn limits(limits: &Limits) -> BoxLimits {
             PidsLimit::Max(count) => BoxPids::Max(count),
             PidsLimit::Unlimited => BoxPids::Unlimited,
         },
+        ..BoxLimits::default()
     }
 }

@@ -94,6 +94,9 @@ pub(super) fn rlimit(limit: &Rlimit) -> Result<(), SandboxError> {
     let known = RLIMITS.iter().find(|(name, _)| *name == limit.name);
     let (_, resource) = known.ok_or_else(|| SandboxError::UnknownRlimit(limit.name.clone()))?;
     let asked = |value: Option<u64>| value.unwrap_or(u64::MAX);
+    if asked(limit.soft) > asked(limit.hard) {
+        return Err(SandboxError::SoftAboveHard(limit.name.clone()));
+    }
     lower(*resource, asked(limit.soft), asked(limit.hard)).doing(|| format!("set the resource limit {}", limit.name))
 }
 

@@ -103,6 +103,9 @@ pub enum SandboxError {
     /// An unknown name of a resource limit.
     #[error("unknown resource limit {0:?}")]
     UnknownRlimit(String),
+    /// A resource limit that a process starts beyond.
+    #[error("the soft limit of {0} is above its hard limit")]
+    SoftAboveHard(String),
     /// The file system of the root cannot show other ids; [`super::start`] then tries with less.
     #[error("cannot map the ids of {}", path.display())]
     IdmapUnsupported {

@@ -403,7 +403,6 @@ impl Planner<'_> {
         self.inside.extend([
             Step::Pivot,
             Step::Hostname(self.spec.hostname.clone()),
-            Step::Rlimits(self.spec.rlimits.clone()),
             Step::WorkingDirectory(self.spec.command.cwd.clone()),
         ]);
     }
@@ -420,7 +419,9 @@ impl Planner<'_> {
         if self.spec.seccomp == Seccomp::Default {
             self.inside.push(Step::Seccomp(self.spec.capabilities));
         }
-        self.inside.extend([Step::Capabilities(self.spec.capabilities), Step::Execute]);
+        // Last of all: what kiln itself still has to open must not count against the command's limits.
+        let rlimits = Step::Rlimits(self.spec.rlimits.clone());
+        self.inside.extend([Step::Capabilities(self.spec.capabilities), rlimits, Step::Execute]);
     }
 
     fn mount(&mut self, filesystem: Filesystem, target: &str, attributes: Attributes) {

@@ -290,10 +290,16 @@ pub struct Limits {
     pub memory_and_swap_bytes: Option<u64>,
     /// Processors' worth of time, in thousandths (`--cpus` 1.5 is 1500).
     pub milli_cpus: Option<u64>,
+    /// Microseconds of processor time in each period (`--cpu-quota`); in place of `milli_cpus`.
+    pub cpu_quota_us: Option<u64>,
+    /// How long a period is, in microseconds (`--cpu-period`); 100 ms unless told otherwise.
+    pub cpu_period_us: Option<u64>,
     /// Weight against others (`--cpu-shares`, 1024 is one share).
     pub cpu_shares: Option<u64>,
     /// Processors it may run on (`--cpuset-cpus`, as `0-2,7`).
     pub cpuset: Option<String>,
+    /// Memory nodes it may use (`--cpuset-mems`, as `0,1`).
+    pub cpuset_mems: Option<String>,
     /// How many processes.
     pub pids: PidsLimit,
 }

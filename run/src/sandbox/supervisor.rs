@@ -18,7 +18,7 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 use rustix::thread::UnshareFlags;
 use serde::{Deserialize, Serialize};
 
-use super::cgroup::Cgroup;
+use super::cgroup::{Cgroup, Doors};
 use super::error::Doing;
 use super::inside::{Go, Report};
 use super::plan::{Namespace, Step, plan};
@@ -163,15 +163,23 @@ impl Supervisor<'_> {
             match step {
                 Step::Cgroup(limits) => cgroup = Cgroup::create(&self.tier.cgroups, limits, &mut self.notices)?,
                 Step::Fork { namespaces, join } => {
-                    let forked = match join {
-                        None => sys::fork(flags(namespaces), Parent::Caller).map_err(refused)?,
-                        Some(pid) => inside::join_and_fork(*pid, flags(namespaces))?,
+                    let doors = cgroup.doors().doing(|| "open the sandbox's cgroup".to_owned())?;
+                    let (forked, is_born_in_it) = match join {
+                        None => fork_in(&doors, flags(namespaces))?,
+                        Some(pid) => (inside::join_and_fork(*pid, flags(namespaces))?, false),
                     };
                     let Forked::Parent(pid, pidfd) = forked else {
+                        if doors.enter().is_err() {
+                            sys::exit(125);
+                        }
                         let _closed_in_the_box = rustix::io::fcntl_setfd(ours, rustix::io::FdFlags::CLOEXEC);
                         inside::main(self.spec, self.tier, inside, theirs, stdio);
                     };
-                    cgroup.add(pid).doing(|| "move the sandbox into its cgroup".to_owned())?;
+                    if !is_born_in_it {
+                        cgroup
+                            .add_where_it_cannot_go_itself(pid)
+                            .doing(|| "move the sandbox into its cgroup".to_owned())?;
+                    }
                     return Ok(Running { pid, pidfd, cgroup, egress: None, made: Vec::new(), console: None });
                 }
                 _ => {}
@@ -348,6 +356,16 @@ fn give_to_root_inside(outside: &[Step], stdio: &[OwnedFd; 3]) {
             confine::give_pipes(stdio, uid, gid);
         }
     }
+}
+
+/// Forks, into the cgroup if the kernel does that; says whether it did.
+fn fork_in(doors: &Doors, namespaces: UnshareFlags) -> Result<(Forked, bool), SandboxError> {
+    if doors.birthplace().is_some()
+        && let Ok(forked) = sys::fork(namespaces, Parent::Caller, doors.birthplace())
+    {
+        return Ok((forked, true));
+    }
+    sys::fork(namespaces, Parent::Caller, None).map(|forked| (forked, false)).map_err(refused)
 }
 
 fn write_map(pid: Pid, file: &str, map: &str) -> Result<(), SandboxError> {

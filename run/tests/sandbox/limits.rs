@@ -41,6 +41,15 @@ fn processor() {
         Limits { milli_cpus: Some(500), cpu_shares: Some(512), cpuset: Some("0".to_owned()), ..Limits::default() };
     let Some(said) = limited(&world, limits, "grep Cpus_allowed_list /proc/self/status") else { return };
     assert_eq!(said.stdout, "Cpus_allowed_list:\t0\n");
+    let limits = Limits {
+        cpu_quota_us: Some(20_000),
+        cpu_period_us: Some(50_000),
+        cpuset_mems: Some("0".to_owned()),
+        ..Limits::default()
+    };
+    let script = "c=/sys/fs/cgroup; cat $c/cpu.max $c/cpu/cpu.cfs_*_us $c/cpu,cpuacct/cpu.cfs_*_us 2>/dev/null; true";
+    let Some(said) = limited(&world, limits, script) else { return };
+    assert!(["20000 50000\n", "50000\n20000\n"].iter().any(|limits| said.stdout.contains(limits)), "{said:?}");
 }
 
 #[test]
@@ -53,6 +62,11 @@ fn resource_limits_are_lowered_only() {
     spec.rlimits = nofile(None, None);
     let own = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum.expect("a limit");
     assert_eq!(world.prints(&spec), format!("{own}\n{own}\n"));
+    // Standard input, output and error are open by then, and kiln needs no more.
+    spec.rlimits = nofile(Some(3), Some(3));
+    assert_eq!(world.prints(&spec), "3\n3\n");
+    spec.rlimits = nofile(Some(4), Some(3));
+    assert!(matches!(world.run(&spec), Err(SandboxError::SoftAboveHard(_))));
     spec.rlimits = vec![Rlimit { name: "nosuch".to_owned(), soft: None, hard: None }];
     assert!(matches!(world.run(&spec), Err(SandboxError::UnknownRlimit(_))));
 }

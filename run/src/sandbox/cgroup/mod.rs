@@ -5,8 +5,9 @@
 
 mod layout;
 
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -39,6 +40,25 @@ pub(super) struct Cgroup {
     directories: Vec<(Controller, Version, PathBuf)>,
 }
 
+/// Open ways into a cgroup, which hold in whatever namespaces the process that takes them is.
+#[derive(Debug, Default)]
+pub(super) struct Doors {
+    tasks: Vec<File>,
+    birthplace: Option<OwnedFd>,
+}
+
+impl Doors {
+    /// Where to be born (version 2).
+    pub(super) fn birthplace(&self) -> Option<BorrowedFd<'_>> {
+        self.birthplace.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Moves the calling process, which has one thread (version 1).
+    pub(super) fn enter(&self) -> io::Result<()> {
+        self.tasks.iter().try_for_each(|mut tasks| tasks.write_all(b"0"))
+    }
+}
+
 /// What a box used, as its cgroup counted.
 #[derive(Debug, Default)]
 pub(super) struct Counted {
@@ -47,7 +67,10 @@ pub(super) struct Counted {
     pub(super) peak_memory_bytes: Option<u64>,
 }
 
-/// One file to write a limit to.
+/// The kernel's period of processor time.
+const DEFAULT_PERIOD_US: u64 = 100_000;
+
+/// One file to write a limit to; an empty name for a version that has it elsewhere.
 struct Setting {
     controller: Controller,
     one: &'static str,
@@ -92,10 +115,24 @@ impl Cgroup {
         Ok(cgroup)
     }
 
-    /// Moves a process in.
-    pub(super) fn add(&self, pid: Pid) -> io::Result<()> {
+    /// The ways in, for a process that is about to be made. Moving a process from outside makes the kernel wait
+    /// for every processor (5 to 14 ms); to be born in the cgroup, or to move oneself, costs nothing.
+    pub(super) fn doors(&self) -> io::Result<Doors> {
+        let mut doors = Doors::default();
+        for (_, version, directory) in &self.directories {
+            match version {
+                Version::One => doors.tasks.push(File::options().write(true).open(directory.join("tasks"))?),
+                Version::Two => doors.birthplace = Some(File::open(directory)?.into()),
+            }
+        }
+        Ok(doors)
+    }
+
+    /// Moves a process in that could not be born there: with version 1 it goes by itself.
+    pub(super) fn add_where_it_cannot_go_itself(&self, pid: Pid) -> io::Result<()> {
         let pid = pid.as_raw_nonzero().to_string();
-        self.directories.iter().try_for_each(|(_, _, directory)| fs::write(directory.join("cgroup.procs"), &pid))
+        let two = self.directories.iter().filter(|(_, version, _)| *version == Version::Two);
+        two.map(|(_, _, directory)| directory).try_for_each(|directory| fs::write(directory.join("cgroup.procs"), &pid))
     }
 
     /// Whether the number of processes is limited by it.
@@ -204,9 +241,15 @@ fn settings(limits: &Limits) -> Vec<Setting> {
         let one = "memory.memsw.limit_in_bytes";
         set(Controller::Memory, one, "memory.swap.max", total.to_string(), swap.to_string(), wish);
     }
-    if let Some(milli) = limits.milli_cpus {
-        let quota = (milli * 100).max(1000);
-        set(Controller::Cpu, "cpu.cfs_quota_us", "cpu.max", quota.to_string(), format!("{quota} 100000"), Wish::Asked);
+    if let Some(period) = limits.cpu_period_us {
+        set(Controller::Cpu, "cpu.cfs_period_us", "", period.to_string(), String::new(), Wish::Asked);
+    }
+    let quota = limits.cpu_quota_us.or(limits.milli_cpus.map(|milli| (milli * 100).max(1000)));
+    if quota.is_some() || limits.cpu_period_us.is_some() {
+        let of_one = quota.map_or_else(|| "-1".to_owned(), |quota| quota.to_string());
+        let of_two = quota.map_or_else(|| "max".to_owned(), |quota| quota.to_string());
+        let of_two = format!("{of_two} {}", limits.cpu_period_us.unwrap_or(DEFAULT_PERIOD_US));
+        set(Controller::Cpu, "cpu.cfs_quota_us", "cpu.max", of_one, of_two, Wish::Asked);
     }
     if let Some(shares) = limits.cpu_shares {
         let shares = shares.clamp(2, 262_144);
@@ -215,6 +258,9 @@ fn settings(limits: &Limits) -> Vec<Setting> {
     }
     if let Some(cpus) = &limits.cpuset {
         set(Controller::Cpuset, "cpuset.cpus", "cpuset.cpus", cpus.clone(), cpus.clone(), Wish::Asked);
+    }
+    if let Some(nodes) = &limits.cpuset_mems {
+        set(Controller::Cpuset, "cpuset.mems", "cpuset.mems", nodes.clone(), nodes.clone(), Wish::Asked);
     }
     let pids = match limits.pids {
         PidsLimit::Default => Some((DEFAULT_PIDS, Wish::Default)),

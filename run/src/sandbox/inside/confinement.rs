@@ -37,7 +37,7 @@ impl Inside<'_> {
         Ok(())
     }
 
-    pub(super) fn rlimits(&self, limits: &[Rlimit]) -> Result<(), SandboxError> {
+    fn rlimits(&self, limits: &[Rlimit]) -> Result<(), SandboxError> {
         let from_inside = self.go.pids_limit && self.spec.limits.pids == PidsLimit::Default;
         if from_inside && self.uids.count() < u64::from(u32::MAX) {
             confine::limit_processes(DEFAULT_PIDS).doing(|| "limit the number of processes".to_owned())?;
@@ -99,6 +99,7 @@ impl Inside<'_> {
         nix::unistd::dup2_stdout(stdout).doing(doing)?;
         nix::unistd::dup2_stderr(stderr).doing(doing)?;
         sys::close_on_exec_from(3).doing(|| "close what is kiln's".to_owned())?;
+        self.rlimits(&self.spec.rlimits)?;
         self.report(&Report::Executing, &[])?;
         Ok(executable)
     }

@@ -20,7 +20,7 @@ pub(in super::super) fn join_and_fork(pid: i32, namespaces: UnshareFlags) -> Res
     };
     let user = open("user").doing(|| missing("user"))?;
     let network = open("net").doing(|| missing("network"))?;
-    let forked = sys::fork(UnshareFlags::empty(), Parent::Caller).doing(|| "fork".to_owned())?;
+    let forked = sys::fork(UnshareFlags::empty(), Parent::Caller, None).doing(|| "fork".to_owned())?;
     if let Forked::Parent(_, between) = forked {
         drop(theirs);
         let answer = wire::receive::<Result<i32, Errno>>(&ours).doing(|| "hear from the sandbox".to_owned());
@@ -34,7 +34,7 @@ pub(in super::super) fn join_and_fork(pid: i32, namespaces: UnshareFlags) -> Res
         let pidfd = descriptors.pop().ok_or_else(lost)?;
         return Ok(Forked::Parent(rustix::process::Pid::from_raw(pid).ok_or_else(lost)?, pidfd));
     }
-    match enter(&user, &network).and_then(|()| sys::fork(namespaces, Parent::Parent)) {
+    match enter(&user, &network).and_then(|()| sys::fork(namespaces, Parent::Parent, None)) {
         Ok(Forked::Child) => Ok(Forked::Child),
         Ok(Forked::Parent(pid, pidfd)) => {
             let sent = wire::send(&theirs, &Ok::<_, Errno>(pid.as_raw_nonzero().get()), &[pidfd.as_fd()]);

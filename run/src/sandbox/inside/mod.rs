@@ -169,7 +169,6 @@ impl<'a> Inside<'a> {
             Step::Hostname(name) => {
                 rustix::system::sethostname(name.as_bytes()).doing(|| format!("set the host name {name:?}"))
             }
-            Step::Rlimits(limits) => self.rlimits(limits),
             Step::WorkingDirectory(path) => self.working_directory(path),
             Step::Identity => confine::become_user(self.account()?).doing(|| "change to the user".to_owned()),
             Step::ShutAbstractSockets => self.shut_abstract_sockets(),
@@ -181,12 +180,13 @@ impl<'a> Inside<'a> {
                 let uid = self.account()?.uid;
                 confine::capabilities(*capabilities, uid).doing(|| "give up capabilities".to_owned())
             }
-            // The supervisor's, and what `execute` does last. Written out: a step that is forgotten confines nobody.
+            // The supervisor's, and what `ready` does last. Written out: a step that is forgotten confines nobody.
             Step::Cgroup(_)
             | Step::Fork { .. }
             | Step::MapIds { .. }
             | Step::OpenTree { .. }
             | Step::Egress
+            | Step::Rlimits(_)
             | Step::Execute => Ok(()),
         }
     }
