@@ -16,13 +16,14 @@ use store::oci::ImageConfig;
 use store::tree::Timestamp;
 use store::{ActionKey, DiffId, ImageId, Platform, Reference, Store};
 
+use crate::context;
 use crate::diagnostic::Diagnostic;
-use crate::dockerfile;
+use crate::dockerfile::{self, Dockerfile};
 use crate::error::{BuildError, RequestError};
 use crate::executor::Executor;
 use crate::executor::sandbox::SandboxExecutor;
 use crate::graph::{Limits, Network, VertexId};
-use crate::lint::{self, Checks};
+use crate::lint::{self, Checks, Findings};
 use crate::plan::{ImageRequest, Images, Plan, Planned, plan};
 use crate::progress::{Cancel, Event, Miss, Notice, Outcome, Progress, Step};
 use crate::solve::{BuildDirectory, Mode, Solution, Solver, Value};
@@ -244,6 +245,44 @@ pub fn plan_only(
     Parties { request, store, sources, executor: &SandboxExecutor, progress }.plan().map(|(planned, _)| planned)
 }
 
+/// What the build checks found.
+#[derive(Debug)]
+pub struct Checked {
+    /// The findings, in the order of the file.
+    pub findings: Vec<Diagnostic>,
+    /// The base image that could not be had. Checks that need its variables were not made.
+    pub missing: Option<BuildError>,
+}
+
+/// Makes the build checks and builds nothing. What cannot be built is an error, as in a build.
+pub fn check(
+    request: &BuildRequest,
+    store: &Store,
+    sources: &dyn ImageSource,
+    progress: &dyn Progress,
+) -> Result<Checked, BuildError> {
+    let parties = Parties { request, store, sources, executor: &SandboxExecutor, progress };
+    let checks = parties.checks()?;
+    let (dockerfile, mut findings) = parties.read(checks.as_ref())?;
+    let missing = match parties.plan_of(&dockerfile) {
+        Ok(planned) => {
+            findings.extend(parties.findings(&planned)?);
+            None
+        }
+        Err(error @ BuildError::Image { .. }) => Some(error),
+        Err(error) => return Err(error),
+    };
+    lint::retain(&dockerfile, &checks.unwrap_or_else(|| dockerfile.checks().unwrap_or_default()), &mut findings);
+    findings.sort_by_key(|found| found.span);
+    Ok(Checked { findings, missing })
+}
+
+/// Reads the request's Dockerfile and nothing else.
+pub fn read(request: &BuildRequest) -> Result<Dockerfile, BuildError> {
+    let parsed = dockerfile::parse(&request.dockerfile.bytes);
+    if parsed.has_errors() { Err(BuildError::Dockerfile(parsed.diagnostics)) } else { Ok(parsed.dockerfile) }
+}
+
 /// Who takes part in a build.
 struct Parties<'a> {
     request: &'a BuildRequest,
@@ -256,33 +295,54 @@ struct Parties<'a> {
 impl Parties<'_> {
     fn plan(&self) -> Result<(Planned, Vec<Diagnostic>), BuildError> {
         let checks = self.checks()?;
-        let parsed = dockerfile::parse_with(&self.request.dockerfile.bytes, checks.as_ref());
-        if parsed.has_errors() {
-            return Err(BuildError::Dockerfile(parsed.diagnostics));
+        let (dockerfile, mut diagnostics) = self.read(checks.as_ref())?;
+        let planned = self.plan_of(&dockerfile)?;
+        diagnostics.extend(self.findings(&planned)?);
+        let checks = checks.unwrap_or_else(|| dockerfile.checks().unwrap_or_default());
+        lint::retain(&dockerfile, &checks, &mut diagnostics);
+        if checks.findings() == Findings::Fail && diagnostics.iter().any(|found| found.lint.is_some()) {
+            return Err(BuildError::Checks(diagnostics));
         }
-        let mut images = Images::new();
-        let now = now();
-        let planned = loop {
-            match plan(&parsed.dockerfile, self.request, &images, now)? {
-                Plan::Ready(planned) => break *planned,
-                Plan::Needs(missing) => self.resolve(missing, &mut images)?,
-            }
-        };
-        let mut diagnostics = parsed.diagnostics;
-        diagnostics.extend(planned.diagnostics.iter().cloned());
-        let checks = checks.unwrap_or_else(|| parsed.dockerfile.checks().unwrap_or_default());
-        lint::retain(&parsed.dockerfile, &checks, &mut diagnostics);
         diagnostics.iter().for_each(|found| self.progress.report(Event::Warning(found)));
         planned.notices.iter().for_each(|notice| self.progress.report(Event::Notice(notice)));
         self.progress.report(Event::Planned { steps: &planned.graph.steps() });
         Ok((planned, diagnostics))
     }
 
+    /// The file and what there is to say of it alone.
+    fn read(&self, checks: Option<&Checks>) -> Result<(Dockerfile, Vec<Diagnostic>), BuildError> {
+        let parsed = dockerfile::parse_with(&self.request.dockerfile.bytes, checks);
+        if parsed.has_errors() {
+            return Err(BuildError::Dockerfile(parsed.diagnostics));
+        }
+        Ok((parsed.dockerfile, parsed.diagnostics))
+    }
+
+    fn plan_of(&self, dockerfile: &Dockerfile) -> Result<Planned, BuildError> {
+        let mut images = Images::new();
+        let now = now();
+        loop {
+            match plan(dockerfile, self.request, &images, now)? {
+                Plan::Ready(planned) => return Ok(*planned),
+                Plan::Needs(missing) => self.resolve(missing, &mut images)?,
+            }
+        }
+    }
+
+    /// What only the plan tells: variables that nothing defines, and sources that are ignored.
+    fn findings(&self, planned: &Planned) -> Result<Vec<Diagnostic>, BuildError> {
+        let mut findings = planned.diagnostics.clone();
+        let ignored = self.request.context.as_ref().map(context::ignored).transpose();
+        if let Some((file, rules)) = ignored.map_err(BuildError::Context)?.flatten() {
+            findings.extend(lint::ignored_sources(&planned.graph, &file, &rules));
+        }
+        Ok(findings)
+    }
+
     /// The build checks that the request chooses over the file (docs/dockerfile.md, A023).
     fn checks(&self) -> Result<Option<Checks>, RequestError> {
         let Some(text) = self.request.build_args.get("BUILDKIT_DOCKERFILE_CHECK") else { return Ok(None) };
-        let unsupported = |_| RequestError::Unsupported(format!("BUILDKIT_DOCKERFILE_CHECK={text}"));
-        Checks::parse(text).map(Some).map_err(unsupported)
+        Checks::parse(text).map(Some).map_err(RequestError::Checks)
     }
 
     fn resolve(&self, missing: Vec<ImageRequest>, images: &mut Images) -> Result<(), BuildError> {

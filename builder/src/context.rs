@@ -89,6 +89,12 @@ pub fn read(store: &Store, directory: &ContextDirectory, clock: Clock) -> Result
     Ok(ContextTree { tree: Arc::new(scan.tree), contents: scan.contents, ignored })
 }
 
+/// The ignore file that holds for a directory, if there is one.
+pub fn ignored(directory: &ContextDirectory) -> Result<Option<(String, IgnoreFile)>, ContextError> {
+    let root = Dir::open(&directory.path).map_err(|errno| read_error(&directory.path)(errno.into()))?;
+    ignore_file(&root, directory)
+}
+
 /// Finds the Dockerfile of a context, and the ignore file that belongs to it.
 ///
 /// Without a name it is `Dockerfile`, `Containerfile` or `dockerfile` in the context, where no link

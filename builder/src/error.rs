@@ -4,6 +4,7 @@
 //! [`Span`], the exit status, the last lines of the log and where all of it
 //! is. How that looks, and which exit status the command has, the command decides.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use store::StoreError;
@@ -14,6 +15,7 @@ use crate::copy::links::LinkLoop;
 use crate::copy::owner::OwnerError;
 use crate::diagnostic::{Diagnostic, Span};
 use crate::executor::{ExecuteError, Exit};
+use crate::lint::ChecksError;
 use crate::progress::Step;
 use crate::source::SourceError;
 
@@ -26,6 +28,12 @@ pub enum BuildError {
     /// The Dockerfile can be read but not planned.
     #[error("{}", .0.message)]
     Plan(Box<Diagnostic>),
+    /// The Dockerfile has findings, and says that they are errors (`# check=error=true`).
+    #[error("the build checks fail the build: {}", rules(.0))]
+    Checks(Vec<Diagnostic>),
+    /// The build context cannot be read.
+    #[error(transparent)]
+    Context(ContextError),
     /// The request and the Dockerfile do not fit.
     #[error(transparent)]
     Request(#[from] RequestError),
@@ -77,10 +85,11 @@ impl BuildError {
     pub fn span(&self) -> Option<Span> {
         match self {
             Self::Dockerfile(diagnostics) => diagnostics.iter().find(|found| found.is_error()).map(|found| found.span),
+            Self::Checks(diagnostics) => diagnostics.iter().find(|found| found.lint.is_some()).map(|found| found.span),
             Self::Plan(diagnostic) => Some(diagnostic.span),
             Self::Image { span, .. } => *span,
             Self::Failed { step, .. } | Self::Step { step, .. } => step.span,
-            Self::Request(_) | Self::Result(_) | Self::Store(_) | Self::Cancelled => None,
+            Self::Context(_) | Self::Request(_) | Self::Result(_) | Self::Store(_) | Self::Cancelled => None,
         }
     }
 }
@@ -96,6 +105,9 @@ pub enum RequestError {
         /// A stage whose name is close.
         suggestion: Option<String>,
     },
+    /// `BUILDKIT_DOCKERFILE_CHECK` chooses nothing.
+    #[error("the build argument BUILDKIT_DOCKERFILE_CHECK: {0}")]
+    Checks(#[source] ChecksError),
     /// `SOURCE_DATE_EPOCH` is no number of seconds.
     #[error("invalid SOURCE_DATE_EPOCH: {0:?} is not a whole number of seconds since 1970")]
     Epoch(String),
@@ -205,6 +217,12 @@ impl From<LinkLoop> for StepError {
 
 fn first_error(diagnostics: &[Diagnostic]) -> &str {
     diagnostics.iter().find(|found| found.is_error()).map_or("none", |found| &found.message)
+}
+
+/// The names of the checks that found something, each once.
+fn rules(diagnostics: &[Diagnostic]) -> String {
+    let names: BTreeSet<&str> = diagnostics.iter().filter_map(|found| Some(found.lint?.name())).collect();
+    names.into_iter().collect::<Vec<_>>().join(", ")
 }
 
 fn did_you_mean(name: &Option<String>) -> String {

@@ -23,6 +23,7 @@ pub mod ignore;
 pub mod image;
 pub mod key;
 pub mod lint;
+pub mod outline;
 pub mod pattern;
 pub mod plan;
 pub mod progress;

@@ -1,5 +1,6 @@
 //! `kiln build`
 
+mod call;
 mod request;
 
 use std::io::{self, Write};
@@ -97,6 +98,8 @@ pub(crate) struct Args {
     /// How progress is shown
     #[arg(long, value_enum, value_name = "STYLE", env = "BUILDKIT_PROGRESS", default_value = "auto")]
     progress: Style,
+    #[command(flatten)]
+    call: call::CallArgs,
     /// Tell which steps would run and why, and run none
     #[arg(long)]
     dry_run: bool,
@@ -110,6 +113,12 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode, Failure> {
     crate::interrupt::cancel_on_signals(&request.cancel)?;
     let images =
         Images::new(store.clone(), if args.pull { Refresh::Always } else { Refresh::Missing }, args.tls.verify());
+    if !args.call.is_build() {
+        return args.call.answer(&request, &store, &images).map_err(|failure| match failure {
+            call::CallFailure::Build(error) => explain(error, &request),
+            call::CallFailure::Other(failure) => failure,
+        });
+    }
     let progress = style.build_progress(&request.dockerfile);
     if args.dry_run {
         let reports = builder::dry_run(&request, &store, &images, &ImagesOnly::new(progress.as_ref()));
@@ -166,6 +175,12 @@ fn explain(error: BuildError, request: &BuildRequest) -> Failure {
             for found in diagnostics.iter().filter(|found| found.is_error()) {
                 eprint_block(&excerpt::diagnostic(source, found, colours));
             }
+        }
+        BuildError::Checks(diagnostics) => {
+            for found in diagnostics {
+                eprint_block(&excerpt::diagnostic(source, found, colours));
+            }
+            eprint_block(&format!("error: {error}"));
         }
         BuildError::Plan(diagnostic) => eprint_block(&excerpt::diagnostic(source, diagnostic, colours)),
         BuildError::Failed { last_lines, log, .. } => {

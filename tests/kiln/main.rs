@@ -4,6 +4,7 @@ mod application;
 mod archives;
 mod building;
 mod cache;
+mod checking;
 mod faults;
 mod house;
 mod portable;

@@ -29,6 +29,12 @@ pub enum SyntaxError {
     /// The text is not UTF-8.
     #[error("the line is not valid UTF-8")]
     NotUtf8,
+    /// The text is UTF-16, as some editors save it.
+    #[error("the file is UTF-16: it must be UTF-8")]
+    Utf16,
+    /// A NUL byte, which no argument of a command can hold.
+    #[error("the instruction holds a NUL byte")]
+    Nul,
     /// A directive stands there twice (rule A020).
     #[error("only one {key} parser directive can be used")]
     RepeatedDirective {
@@ -207,6 +213,11 @@ pub(super) struct Fault {
 impl Fault {
     pub(super) fn new(error: impl Into<SyntaxError>, span: Span) -> Self {
         Self { error: error.into(), span, help: None }
+    }
+
+    pub(super) fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
     }
 
     pub(super) fn suggest(mut self, suggestion: Option<&str>) -> Self {

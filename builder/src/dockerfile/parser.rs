@@ -23,6 +23,11 @@ pub fn parse(source: &[u8]) -> Parsed {
 /// Reads a Dockerfile with build checks that replace those of its `check` directive, as
 /// `BUILDKIT_DOCKERFILE_CHECK` does.
 pub fn parse_with(source: &[u8], checks: Option<&Checks>) -> Parsed {
+    if is_utf16(source) {
+        let fault =
+            Fault::new(SyntaxError::Utf16, Span::new(0, 0)).help("save it as UTF-8, without or with a byte order mark");
+        return Parsed { dockerfile: Dockerfile::default(), diagnostics: vec![fault.into()] };
+    }
     let mut faults = Vec::new();
     let (directives, start) = directive::read(source, &mut faults);
     let mut parser = Parser::new(source, start, directives);
@@ -101,13 +106,16 @@ impl<'a> Parser<'a> {
         let (keyword, rest) = split_keyword(line);
         self.seen =
             self.seen.max(if keyword.text().eq_ignore_ascii_case("FROM") { Seen::From } else { Seen::Instructions });
+        if let Some(garbled) = logical.garbled {
+            return Err(Fault::new(SyntaxError::NotUtf8, garbled));
+        }
+        if let Some(at) = line.text().find('\0') {
+            return Err(Fault::new(SyntaxError::Nul, line.cut(at..at + 1).span()));
+        }
         let (heredocs, end) = self.heredocs(line, keyword, rest)?;
         if let Some(gap) = logical.gap {
             let message = "empty line between the continued lines of an instruction";
             self.diagnostics.push(Diagnostic::lint(Lint::NoEmptyContinuation, gap, message));
-        }
-        if let Some(garbled) = logical.garbled {
-            return Err(Fault::new(SyntaxError::NotUtf8, garbled));
         }
         let (flags, rest) = Flags::take(rest);
         let escape = self.dockerfile.directives.escape;
@@ -200,6 +208,11 @@ impl Parser<'_> {
         let message = format!("syntax {} is not fetched: the file is read as docker/dockerfile", syntax.text);
         Some(Diagnostic::warning(syntax.span, message))
     }
+}
+
+/// Whether it starts as UTF-16 does: with a byte order mark, or with a letter and half a letter.
+fn is_utf16(source: &[u8]) -> bool {
+    matches!(source, [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [b'#' | b'A'..=b'z', 0, ..] | [0, b'#' | b'A'..=b'z', ..])
 }
 
 /// The text of the comment that starts with a name.

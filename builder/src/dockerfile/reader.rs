@@ -163,9 +163,19 @@ fn decode(bytes: &[u8], at: usize) -> (String, Option<Span>) {
         Ok(text) => (text.to_owned(), None),
         Err(error) => {
             let bad = at + error.valid_up_to();
-            (String::from_utf8_lossy(bytes).into_owned(), Some(Span::new(bad, bad + 1)))
+            (same_length(bytes), Some(Span::new(bad, bad + 1)))
         }
     }
+}
+
+/// The text with every byte that is none replaced by one of the same length, so that places stay what they are.
+fn same_length(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        text.extend(chunk.invalid().iter().map(|_| '?'));
+    }
+    text
 }
 
 /// The number of bytes of leading blanks, as Unicode has them.

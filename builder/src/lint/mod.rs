@@ -6,6 +6,7 @@
 
 mod checks;
 mod from;
+mod ignored;
 mod rules;
 mod values;
 
@@ -19,6 +20,7 @@ use crate::diagnostic::{Diagnostic, Span};
 use crate::dockerfile::Dockerfile;
 
 pub use checks::{Checks, ChecksError, Findings};
+pub(crate) use ignored::ignored_sources;
 pub use values::{expose, is_secret_name, undefined_variable};
 
 macro_rules! lints {

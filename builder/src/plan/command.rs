@@ -42,7 +42,7 @@ impl Planner<'_> {
         let op = RunOp {
             base: state.root,
             argv,
-            env: state.variables.pairs().to_vec(),
+            env: state.variables.pairs().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
             proxies: self.proxies.iter().filter(|(name, _)| state.variables.get(name).is_none()).cloned().collect(),
             user: state.image.config.config.user.clone(),
             cwd: state.directory(),

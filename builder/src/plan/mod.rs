@@ -96,6 +96,28 @@ pub fn plan(
     Ok(Plan::Ready(Box::new(planner.finish(target))))
 }
 
+/// What of a file a target needs, as far as it can be told without any image.
+#[derive(Debug)]
+pub(crate) struct Sketch {
+    /// The stage to build.
+    pub(crate) target: usize,
+    /// The stages that it needs, itself among them, in order.
+    pub(crate) stages: Vec<usize>,
+    /// The variables of FROM lines.
+    pub(crate) globals: scope::Variables,
+}
+
+impl Sketch {
+    /// Resolves what FROM and `--from` name.
+    pub(crate) fn of(dockerfile: &Dockerfile, request: &BuildRequest) -> Result<Self, BuildError> {
+        let globals = scope::globals(dockerfile, request)?;
+        let stages = reach::Stages::new(dockerfile, request, &globals)?;
+        let target = stages.target()?;
+        let reached = stages.reachable(target, &Images::new())?;
+        Ok(Self { target, stages: reached.stages.into_iter().collect(), globals })
+    }
+}
+
 /// An error at a place in the Dockerfile.
 pub(crate) fn error_at(span: Span, message: impl Into<String>) -> BuildError {
     BuildError::Plan(Box::new(Diagnostic::error(span, message)))

@@ -20,24 +20,33 @@ pub const DEFAULT_EPOCH: Timestamp = Timestamp::from_secs(315_532_800);
 const PROXIES: [&str; 5] = ["HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY"];
 
 /// Variables in the order in which they were last set, as a command sees them.
+///
+/// Setting one takes logarithmic time, so that a file of nothing but ARG does no harm.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Variables(Vec<(String, String)>);
+pub struct Variables {
+    values: BTreeMap<String, (u64, String)>,
+    order: BTreeMap<u64, String>,
+    last: u64,
+}
 
 impl Variables {
     /// Sets a variable; it stands last from now on, as in the field.
     pub fn set(&mut self, name: &str, value: &str) {
-        self.0.retain(|(other, _)| other != name);
-        self.0.push((name.to_owned(), value.to_owned()));
+        self.last += 1;
+        if let Some((before, _)) = self.values.insert(name.to_owned(), (self.last, value.to_owned())) {
+            self.order.remove(&before);
+        }
+        self.order.insert(self.last, name.to_owned());
     }
 
     /// The value of a variable.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str())
+        self.values.get(name).map(|(_, value)| value.as_str())
     }
 
-    /// All of them.
-    pub fn pairs(&self) -> &[(String, String)] {
-        &self.0
+    /// All of them, with their values.
+    pub fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.order.values().map(|name| (name.as_str(), self.values[name].1.as_str()))
     }
 }
 
@@ -86,7 +95,7 @@ fn predefined(request: &BuildRequest, last_stage: &str) -> Variables {
         }
     }
     variables.set("TARGETSTAGE", request.target.as_deref().unwrap_or(last_stage));
-    let names: Vec<String> = variables.pairs().iter().map(|(name, _)| name.clone()).collect();
+    let names: Vec<String> = variables.pairs().map(|(name, _)| name.to_owned()).collect();
     for name in names {
         if let Some(given) = request.build_args.get(&name) {
             variables.set(&name, given);

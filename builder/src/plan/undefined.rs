@@ -34,7 +34,7 @@ fn is_declared(name: &str, state: &State) -> bool {
 
 fn defined(state: &State) -> impl Iterator<Item = &str> {
     let arguments = state.arguments.iter().map(|(name, _)| name.as_str());
-    state.variables.pairs().iter().map(|(name, _)| name.as_str()).chain(arguments)
+    state.variables.pairs().map(|(name, _)| name).chain(arguments)
 }
 
 /// The words of an instruction that are expanded.

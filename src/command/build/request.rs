@@ -135,7 +135,7 @@ fn from_stdin() -> Result<DockerfileText, Failure> {
     if bytes.starts_with(&[0x1f, 0x8b]) || bytes.get(257..262) == Some(b"ustar") {
         return Err(UsageError::Unsupported("a context as an archive on standard input".into()).into());
     }
-    Ok(DockerfileText { name: "-".into(), bytes })
+    Ok(DockerfileText { name: "<stdin>".into(), bytes })
 }
 
 fn is_stdin(path: &Path) -> bool {

@@ -121,6 +121,19 @@ fn what_is_not_utf8_is_refused_where_it_matters() {
 }
 
 #[test]
+fn a004_files_that_are_no_text_are_refused_by_what_they_are() {
+    let first =
+        |source: &[u8]| parse(source).diagnostics.first().map(|found| found.message.clone()).unwrap_or_default();
+    for source in [b"\xff\xfeF\0R\0".as_slice(), b"\xfe\xff\0F", b"F\0R\0O\0M\0", b"\0#\0 "] {
+        assert!(first(source).contains("UTF-16"), "{source:?}");
+    }
+    assert!(first(b"FROM a\nRUN x\0y\n").contains("NUL"));
+    assert!(!parse(b"FROM a\n# \0\nCOPY <<E /b\n\0\nE\n").has_errors(), "a file may hold anything");
+    let bad = parse(b"FROM a\nRUN <<E\xff\n");
+    assert_eq!(bad.diagnostics[0].message, "the line is not valid UTF-8");
+}
+
+#[test]
 fn suggestions_are_made() {
     let help = |text: &str| parse(format!("FROM a\n{text}\n").as_bytes()).diagnostics[0].help.clone();
     assert_eq!(help("COPPY a b").as_deref(), Some("did you mean COPY?"));
