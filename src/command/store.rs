@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 use store::gc::{Collected, Gc, GcMode, GcOptions};
+use store::verify::Fault;
 use store::{Reference, Store};
 
 use crate::context::{Context, note, stdout};
@@ -19,7 +20,7 @@ pub(crate) enum Command {
     /// Remove what nothing needs
     Gc(GcArgs),
     /// Compare everything with its digest
-    Verify,
+    Verify(VerifyArgs),
     /// Forget cached steps, so that they run again
     Rm(RmArgs),
 }
@@ -44,6 +45,17 @@ pub(crate) struct GcArgs {
     /// Tell what would go, and remove nothing
     #[arg(long)]
     dry_run: bool,
+    /// `json`, an object a line, or a Go template
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<String>,
+}
+
+/// Compare everything with its digest
+#[derive(Debug, clap::Args)]
+pub(crate) struct VerifyArgs {
+    /// `json`, an object a line, or a Go template
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<String>,
 }
 
 /// Remove what nothing needs: containers that ended, images without a name, cached steps
@@ -63,6 +75,9 @@ pub(crate) struct RmArgs {
     /// Beginnings of keys, as `kiln cache ls` shows them
     #[arg(required = true, value_name = "KEY")]
     keys: Vec<String>,
+    /// `json`, an object a line, or a Go template
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<String>,
 }
 
 const LISTING: Listing = Listing {
@@ -76,12 +91,30 @@ const LISTING: Listing = Listing {
     id: "Name",
 };
 
+const COLLECTED: Listing = Listing {
+    columns: &[
+        Column { field: "Type", heading: "TYPE" },
+        Column { field: "ID", heading: "ID" },
+        Column { field: "Size", heading: "SIZE" },
+    ],
+    shown: 3,
+    id: "ID",
+};
+
+const FAULTS: Listing = Listing {
+    columns: &[Column { field: "Type", heading: "TYPE" }, Column { field: "Fault", heading: "FAULT" }],
+    shown: 2,
+    id: "Fault",
+};
+
+const FORGOTTEN: Listing = Listing { columns: &[Column { field: "Key", heading: "KEY" }], shown: 1, id: "Key" };
+
 /// Does what the verb says.
 pub(crate) fn run(command: &Command, context: &Context) -> Result<ExitCode, Failure> {
     match command {
         Command::Du(args) => usage(args, context),
         Command::Gc(args) => collect(args, context),
-        Command::Verify => verify(context),
+        Command::Verify(args) => verify(args, context),
         Command::Rm(args) => forget(args, context),
     }
 }
@@ -119,7 +152,10 @@ fn collect(args: &GcArgs, context: &Context) -> Result<ExitCode, Failure> {
     let store = context.store()?;
     let mode = if args.dry_run { GcMode::DryRun } else { GcMode::Collect };
     let gc = store.gc(GcOptions { max_size_bytes: args.max_size, mode })?;
-    tell(&gc, args.dry_run, context)?;
+    match args.format.as_deref() {
+        Some(format) => list_collected(&gc, format)?,
+        None => tell(&gc, args.dry_run, context)?,
+    }
     if gc.over_bytes > 0 {
         note(format!(
             "{} more than --max-size are needed by tags, containers and running commands",
@@ -132,18 +168,43 @@ fn collect(args: &GcArgs, context: &Context) -> Result<ExitCode, Failure> {
 
 fn tell(gc: &Gc, dry_run: bool, context: &Context) -> Result<(), Failure> {
     for (what, bytes) in &gc.collected {
-        let what = match what {
-            Collected::Image(image) => format!("image {}", image.short()),
-            Collected::Layer(layer) => format!("layer {}", layer.short()),
-            Collected::Checkout(layer) => format!("checkout {}", layer.short()),
-            Collected::Blob(digest) => format!("blob {}", digest.short()),
-            Collected::Object(object) => format!("object {}", object.short()),
-        };
-        context.print(format!("{what} {}", size(*bytes)))?;
+        let (kind, id) = named(what);
+        context.print(format!("{kind} {} {}", shortened(&id), size(*bytes)))?;
     }
     let freed = size(gc.before_bytes - gc.after_bytes);
     let verb = if dry_run { "would free" } else { "freed" };
     context.print(format!("{verb} {freed}, {} left", size(gc.after_bytes)))
+}
+
+/// Writes what went for programs: with whole ids and bytes.
+fn list_collected(gc: &Gc, format: &str) -> Result<(), Failure> {
+    let mut rows: Vec<Value> = Vec::new();
+    for (what, bytes) in &gc.collected {
+        let (kind, id) = named(what);
+        rows.push(json!({"Type": kind, "ID": id, "Size": size(*bytes), "Bytes": bytes}));
+    }
+    let freed = gc.before_bytes - gc.after_bytes;
+    rows.push(json!({"Type": "all", "ID": "", "Size": size(freed), "Bytes": freed}));
+    write(COLLECTED, &rows, format)
+}
+
+/// The kind of a thing, and its id in full.
+fn named(what: &Collected) -> (&'static str, String) {
+    match what {
+        Collected::Image(image) => ("image", image.to_string()),
+        Collected::Layer(layer) => ("layer", layer.to_string()),
+        Collected::Checkout(layer) => ("checkout", layer.to_string()),
+        Collected::Blob(digest) => ("blob", digest.to_string()),
+        Collected::Object(object) => ("object", object.to_string()),
+    }
+}
+
+fn shortened(id: &str) -> String {
+    id.trim_start_matches("sha256:").chars().take(12).collect()
+}
+
+fn write(listing: Listing, rows: &[Value], format: &str) -> Result<(), Failure> {
+    Ok(listing.write(rows, &Style::from_flags(Some(format), false)?, &mut stdout())?)
 }
 
 /// Removes containers that ended, images that nothing names, and what only they needed.
@@ -176,11 +237,16 @@ fn untag_unused(store: &Store, context: &Context) -> Result<(), Failure> {
     Ok(())
 }
 
-fn verify(context: &Context) -> Result<ExitCode, Failure> {
+fn verify(args: &VerifyArgs, context: &Context) -> Result<ExitCode, Failure> {
     let store = context.store()?;
     let verified = store.verify()?;
-    for fault in &verified.faults {
-        context.print(fault)?;
+    match args.format.as_deref() {
+        Some(format) => {
+            let rows: Vec<Value> =
+                verified.faults.iter().map(|fault| json!({"Type": kind(fault), "Fault": fault.to_string()})).collect();
+            write(FAULTS, &rows, format)?;
+        }
+        None => verified.faults.iter().try_for_each(|fault| context.print(fault))?,
     }
     note(format!(
         "looked at {} files, {}: {} faults",
@@ -191,8 +257,20 @@ fn verify(context: &Context) -> Result<ExitCode, Failure> {
     Ok(if verified.faults.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+fn kind(fault: &Fault) -> &'static str {
+    match fault {
+        Fault::Object(_) | Fault::MissingObject { .. } => "object",
+        Fault::Layer(_) => "layer",
+        Fault::Blob(_) => "blob",
+        Fault::Image { .. } => "image",
+        Fault::Tag { .. } => "tag",
+        Fault::Action(_) | Fault::MissingResult { .. } => "step",
+    }
+}
+
 fn forget(args: &RmArgs, context: &Context) -> Result<ExitCode, Failure> {
     let store = context.store()?;
+    let mut forgotten: Vec<Value> = Vec::new();
     for prefix in &args.keys {
         let found = store.actions(prefix)?;
         match &found[..] {
@@ -200,7 +278,13 @@ fn forget(args: &RmArgs, context: &Context) -> Result<ExitCode, Failure> {
             [] => return Err(UsageError::wrong(format!("no cached step has a key that begins with {prefix}"))),
             _ => return Err(UsageError::wrong(format!("{} keys begin with {prefix:?}: give more of it", found.len()))),
         }
-        context.print(prefix)?;
+        match args.format {
+            Some(_) => forgotten.extend(found.iter().map(|action| json!({"Key": action.key.hex()}))),
+            None => context.print(prefix)?,
+        }
+    }
+    if let Some(format) = args.format.as_deref() {
+        write(FORGOTTEN, &forgotten, format)?;
     }
     Ok(ExitCode::SUCCESS)
 }

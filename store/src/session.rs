@@ -13,6 +13,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{FlockOperation, flock};
 
+use crate::Name;
+use crate::fs::Dir;
 use crate::store::{Area, Placed, StoreError, found};
 
 /// The directory in a session's `tmp/` where a collector puts what it is about to unlink.
@@ -246,25 +248,12 @@ fn rename(from: &Path, to: &Path) -> io::Result<()> {
 
 /// Removes a directory and everything in it, also where an image's permissions lock its owner out.
 pub(crate) fn remove_tree(path: &Path) -> io::Result<()> {
-    match found(fs::remove_dir_all(path)) {
-        Ok(_) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            unlock_directories(path)?;
-            fs::remove_dir_all(path)
-        }
-        Err(error) => Err(error),
-    }
-}
-
-fn unlock_directories(path: &Path) -> io::Result<()> {
-    fs::set_permissions(path, fs::Permissions::from_mode(0o700))?;
-    for entry in fs::read_dir(path)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            unlock_directories(&entry.path())?;
-        }
-    }
-    Ok(())
+    let (Some(parent), Some(last)) = (path.parent(), path.file_name()) else {
+        return Err(io::ErrorKind::InvalidInput.into());
+    };
+    let name = Name::new(last.as_encoded_bytes()).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let removed = Dir::open(parent).and_then(|dir| dir.remove_tree(&name));
+    found(removed.map_err(io::Error::from)).map(drop)
 }
 
 /// Makes a file and locks it; `None` if another process took it for a dead one's and removed it in between.

@@ -64,25 +64,35 @@ impl Store {
         finished.map_err(|source| ArchiveError::Write { what: "the archive".to_owned(), source })
     }
 
-    /// Writes images as a directory, which is made; what is in it already stays.
+    /// Writes images as a directory, which is made. Of a layout that is there already the other images
+    /// stay; a name that both have is the new image's.
     pub fn save_directory(&self, save: &Save, path: &Path) -> Result<(), ArchiveError> {
         fs::create_dir_all(path).map_err(|source| ArchiveError::Write { what: path.display().to_string(), source })?;
-        self.save_to(save, &mut Directory(path))
+        let mut plan = self.plan(save)?;
+        plan.keep(indexed(path)?);
+        let sink = &mut Directory(path);
+        // The index comes last: it may name what is there only.
+        self.put_blobs(&plan, sink)?;
+        put_documents(&plan, save.format, sink)
     }
 
     fn save_to(&self, save: &Save, sink: &mut impl Sink) -> Result<(), ArchiveError> {
+        let plan = self.plan(save)?;
+        put_documents(&plan, save.format, sink)?;
+        self.put_blobs(&plan, sink)
+    }
+
+    fn plan(&self, save: &Save) -> Result<Plan, ArchiveError> {
         let mut plan = Plan::default();
         for SavedImage { image, tags } in &save.images {
             let image = self.image(*image)?.ok_or(ArchiveError::NoImage(*image))?;
             plan.add(self.manifest_for(&image, save)?, &image, tags);
         }
-        for (name, bytes) in plan.documents(save.format) {
-            put(sink, &name, bytes.len() as u64, &*bytes)?;
-        }
-        for (digest, blob) in &plan.blobs {
-            self.put_planned(sink, *digest, blob)?;
-        }
-        Ok(())
+        Ok(plan)
+    }
+
+    fn put_blobs(&self, plan: &Plan, sink: &mut impl Sink) -> Result<(), ArchiveError> {
+        plan.blobs.iter().try_for_each(|(digest, blob)| self.put_planned(sink, *digest, blob))
     }
 
     fn put_planned(&self, sink: &mut impl Sink, digest: Digest, blob: &Planned) -> Result<(), ArchiveError> {
@@ -214,6 +224,22 @@ impl Plan {
         });
     }
 
+    /// Keeps what a layout held before, but for names that are given anew.
+    fn keep(&mut self, before: Vec<Descriptor>) {
+        let name = |descriptor: &Descriptor| {
+            [REF_ANNOTATION, NAME_ANNOTATION].into_iter().find_map(|key| descriptor.annotations.get(key).cloned())
+        };
+        let is_replaced = |old: &Descriptor| {
+            self.manifests.iter().any(|new| match name(old) {
+                Some(old) => name(new) == Some(old),
+                None => new.digest == old.digest,
+            })
+        };
+        let mut kept: Vec<Descriptor> = before.into_iter().filter(|old| !is_replaced(old)).collect();
+        kept.append(&mut self.manifests);
+        self.manifests = kept;
+    }
+
     /// The documents at the archive's top, in their order.
     fn documents(&self, format: ArchiveFormat) -> Vec<(String, Vec<u8>)> {
         let index = Index::new(MediaType::OciIndex, self.manifests.clone()).to_bytes();
@@ -251,6 +277,22 @@ impl Sink for Directory<'_> {
         let copied = io::copy(&mut reader.take(size_bytes), &mut fs::File::create(&path)?)?;
         if copied == size_bytes { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
     }
+}
+
+/// What the index of a layout names; nothing, if there is no layout.
+fn indexed(layout: &Path) -> Result<Vec<Descriptor>, ArchiveError> {
+    let path = layout.join(INDEX_FILE);
+    let failed = |source| ArchiveError::Read { what: path.display().to_string(), source };
+    let Some(bytes) = crate::store::found(fs::read(&path)).map_err(failed)? else { return Ok(Vec::new()) };
+    let document = Document::parse(&bytes, Some(&MediaType::OciIndex));
+    match document.map_err(|source| ArchiveError::Document { name: INDEX_FILE.to_owned(), source })? {
+        Document::Index(index) => Ok(index.manifests),
+        Document::Manifest(_) => Err(ArchiveError::Unknown { path: layout.to_owned() }),
+    }
+}
+
+fn put_documents(plan: &Plan, format: ArchiveFormat, sink: &mut impl Sink) -> Result<(), ArchiveError> {
+    plan.documents(format).iter().try_for_each(|(name, bytes)| put(sink, name, bytes.len() as u64, &**bytes))
 }
 
 fn put(sink: &mut impl Sink, name: &str, size_bytes: u64, mut reader: impl Read) -> Result<(), ArchiveError> {

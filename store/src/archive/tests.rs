@@ -278,6 +278,35 @@ fn what_was_received_can_be_saved_as_it_was() {
     }
 }
 
+/// An OCI layout is a place for many images: saving another into it takes none away.
+#[test]
+fn a_layout_keeps_its_other_images() {
+    let (directory, store) = store();
+    let path = directory.path().join("layout");
+    let image = |text: &str| {
+        let mut parts = Parts::default();
+        let manifest = add_image(&mut parts, &[layer(text)], "amd64");
+        load(&store, &as_tar(&layout(parts, vec![manifest]))).unwrap()[0].image
+    };
+    let save = |image: ImageId, name: &str| {
+        let tags = vec![name.parse().unwrap()];
+        let images = vec![SavedImage { image, tags }];
+        let save = Save { images, format: ArchiveFormat::Oci, layers: LayerForm::Plain };
+        store.save_directory(&save, &path).unwrap();
+    };
+    let (first, second, third) = (image("one"), image("two"), image("three"));
+    save(first, "app:1");
+    save(second, "app:2");
+    save(third, "app:1");
+    let (_other_directory, other) = self::store();
+    let loaded = other.load(&Source::open(&other, &path).unwrap(), &LoadOptions::default()).unwrap();
+    let found: Vec<(ImageId, Vec<String>)> = loaded.iter().map(|loaded| (loaded.image, names(loaded))).collect();
+    assert_eq!(found, [(second, vec!["app:2".to_owned()]), (third, vec!["app:1".to_owned()])]);
+    std::fs::write(path.join("index.json"), "{").unwrap();
+    let save = Save { images: Vec::new(), format: ArchiveFormat::Oci, layers: LayerForm::Plain };
+    assert!(matches!(store.save_directory(&save, &path), Err(ArchiveError::Document { .. })));
+}
+
 #[test]
 fn a_root_file_system_becomes_an_image() {
     let (_directory, store) = store();

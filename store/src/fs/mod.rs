@@ -144,6 +144,28 @@ impl Dir {
             Err(Errno::ISDIR | Errno::PERM) => {}
             result => return result,
         }
+        // Names are remembered on the way down, and not descriptors: trees may be deeper than a process
+        // may have files open.
+        let mut at = self.unlocked_child(name)?;
+        let mut below = at.remove_files()?;
+        let mut above = Vec::new();
+        let mut here = name.clone();
+        loop {
+            if let Some(next) = below.pop() {
+                at = at.unlocked_child(&next)?;
+                above.push((std::mem::replace(&mut here, next), std::mem::replace(&mut below, at.remove_files()?)));
+                continue;
+            }
+            let Some((parent, rest)) = above.pop() else { break };
+            at = rustix::fs::openat(&at, "..", DIRECTORY, Mode::empty()).map(Self)?;
+            rustix::fs::unlinkat(&at.0, here.as_os_str(), AtFlags::REMOVEDIR)?;
+            (here, below) = (parent, rest);
+        }
+        rustix::fs::unlinkat(&self.0, name.as_os_str(), AtFlags::REMOVEDIR)
+    }
+
+    /// Opens a directory in this one, which its owner may then change whatever its mode was.
+    fn unlocked_child(&self, name: &Name) -> Result<Self> {
         let mut child = self.child(name);
         if matches!(child, Err(Errno::ACCESS)) {
             rustix::fs::chmodat(&self.0, name.as_os_str(), Mode::RWXU, AtFlags::empty())?;
@@ -151,10 +173,19 @@ impl Dir {
         }
         let child = child?;
         rustix::fs::fchmod(&child, Mode::RWXU)?;
-        for (below, _) in child.entries()? {
-            child.remove_tree(&below)?;
+        Ok(child)
+    }
+
+    /// Removes everything in this directory but directories; says which those are.
+    fn remove_files(&self) -> Result<Vec<Name>> {
+        let mut directories = Vec::new();
+        for (name, _) in self.entries()? {
+            match rustix::fs::unlinkat(&self.0, name.as_os_str(), AtFlags::empty()) {
+                Err(Errno::ISDIR | Errno::PERM) => directories.push(name),
+                result => result?,
+            }
         }
-        rustix::fs::unlinkat(&self.0, name.as_os_str(), AtFlags::REMOVEDIR)
+        Ok(directories)
     }
 
     fn open_at(&self, path: &RelPath, flags: OFlags, resolve: ResolveFlags) -> Result<OwnedFd> {
@@ -248,6 +279,22 @@ mod tests {
         assert!(root.exact_file(&path("home/file")).is_err());
         assert!(root.exact_file(&path("dir/file")).is_ok());
         assert_eq!(&*root.read_link(&name("home")).unwrap(), b"/dir");
+    }
+
+    #[test]
+    fn a_tree_deeper_than_open_files_can_be_removed() {
+        let (base, root) = trap();
+        let deep = name("deep");
+        let mut at = root.make_dir(&deep).unwrap();
+        for _ in 0..3_000 {
+            at = at.make_dir(&deep).unwrap();
+        }
+        at.make_file(&name("file")).unwrap();
+        drop(at);
+        std::os::unix::fs::symlink("../victim", base.path().join("root/deep/link")).unwrap();
+        root.remove_tree(&deep).unwrap();
+        assert!(root.examine(&deep).is_err());
+        assert!(base.path().join("victim/secret").exists());
     }
 
     #[test]

@@ -12,9 +12,11 @@ use crate::session::{self, remove_tree, trash_name};
 use crate::store::{Presence, Store, StoreError, found};
 use crate::{DiffId, ObjectId};
 
-/// How many things are set aside at once. Few enough that the directory for them fits on a full
-/// disk, and that nobody misses them for long.
-const AT_ONCE: usize = 64;
+/// How many things are set aside at once, to begin with: few enough that the directory for them fits
+/// on a full disk. Each batch makes room for a greater one, as what is needed is read for each.
+const FIRST_BATCH: usize = 64;
+/// The most: few enough that nobody misses them for long.
+const GREATEST_BATCH: usize = 4096;
 
 pub(super) struct Sweeper<'a> {
     store: &'a Store,
@@ -120,10 +122,12 @@ impl<'a> Sweeper<'a> {
         mut doomed: Vec<Doomed>,
         is_needed: impl Fn(&Marks, &Collected) -> bool,
     ) -> Result<(), StoreError> {
+        let mut batch = FIRST_BATCH;
         while !doomed.is_empty() {
-            let rest = doomed.split_off(doomed.len().min(AT_ONCE));
+            let rest = doomed.split_off(doomed.len().min(batch));
             self.set_some_aside(doomed, &is_needed)?;
             doomed = rest;
+            batch = GREATEST_BATCH.min(2 * batch);
         }
         Ok(())
     }

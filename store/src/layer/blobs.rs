@@ -47,6 +47,8 @@ impl Store {
 
     /// Remembers a compressed form of a layer; what is known of the same digest is kept.
     pub fn record_blob(&self, layer: DiffId, blob: LayerBlob) -> Result<(), StoreError> {
+        // What is read, added to and written must be one act, or of two at once one is forgotten.
+        let _lock = self.lock_named(&format!("{}{BLOBS}", layer.hex()), || ())?;
         let mut blobs = self.blobs_of(layer)?;
         match blobs.iter_mut().find(|known| known.digest == blob.digest) {
             Some(known) => {

@@ -1,5 +1,6 @@
 //! Layers read back byte for byte, mean what unpackers take them to mean, and stay within their root.
 
+mod go;
 mod hostile;
 mod peers;
 
@@ -265,4 +266,24 @@ fn a_links_own_header_describes_the_file_under_all_its_names() {
         assert_eq!(metadata.mode, 0o600, "{name}");
     }
     assert_eq!(change.hard_links.groups().len(), 1);
+}
+
+#[test]
+fn two_that_learn_of_a_blob_at_once_are_both_heard() {
+    let (_directory, store) = store();
+    let layer = store.import_layer(&*vec![0; 1024], None).unwrap().diff_id();
+    let seen = |host: usize| LayerBlob {
+        digest: Digest::of(b"compressed"),
+        size_bytes: 10,
+        media_type: "type".into(),
+        encoder: None,
+        seen_in: [format!("host/{host}")].into(),
+    };
+    std::thread::scope(|scope| {
+        for host in 0..16 {
+            let (store, seen) = (&store, &seen);
+            scope.spawn(move || store.record_blob(layer, seen(host)).unwrap());
+        }
+    });
+    assert_eq!(store.blobs_of(layer).unwrap()[0].seen_in.len(), 16);
 }
