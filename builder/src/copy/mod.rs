@@ -64,7 +64,9 @@ pub enum CopyError {
     )]
     SeveralToOne(RelPath),
     /// A layer cannot hold such a name.
-    #[error("{0}: names that start with `.wh.` mean a removed file in a layer and cannot be copied")]
+    #[error(
+        "{0}: names that start with `.wh.` mean a removed file in a layer and cannot be copied: rename it, or exclude it in .dockerignore"
+    )]
     Whiteout(RelPath),
 }
 

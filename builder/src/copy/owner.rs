@@ -38,10 +38,14 @@ pub struct Owner {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OwnerError {
     /// The user is not in the image's `/etc/passwd`.
-    #[error("unable to find user {0}: no such user in the image's /etc/passwd")]
+    #[error(
+        "unable to find user {0}: no such user in the image's /etc/passwd; add it in a RUN before, or give its number"
+    )]
     UnknownUser(String),
     /// The group is not in the image's `/etc/group`.
-    #[error("unable to find group {0}: no such group in the image's /etc/group")]
+    #[error(
+        "unable to find group {0}: no such group in the image's /etc/group; add it in a RUN before, or give its number"
+    )]
     UnknownGroup(String),
 }
 

@@ -74,7 +74,7 @@ pub fn select(tree: &Tree, source: &str, filter: Option<&dyn Filter>) -> Result<
     let pattern = RelPath::clean(source.as_bytes()).map_err(|_| CopyError::not_found(source))?;
     let components: Vec<&[u8]> = pattern.components().collect();
     let plain = components.iter().take_while(|component| !Glob::has_wildcards(component)).count();
-    let prefix = plain_path(&components[..plain])?;
+    let prefix = plain_path(tree, &components[..plain])?;
     if plain == components.len() {
         let picked = pick(tree, &prefix, source, filter)?;
         return Ok(picked.into_iter().collect());
@@ -124,10 +124,17 @@ fn unescape(component: &[u8]) -> Vec<u8> {
     name
 }
 
-fn plain_path(components: &[&[u8]]) -> Result<RelPath, CopyError> {
-    let names: Vec<Vec<u8>> = components.iter().map(|component| unescape(component)).collect();
-    let path = names.join(&b'/');
-    RelPath::clean(&path).map_err(|_| CopyError::not_found(&String::from_utf8_lossy(&path)))
+/// A path without wildcards: as it is written if that is there, since a backslash may be part of a
+/// name, and otherwise with its escapes taken away (docs/dockerfile.md, A098).
+fn plain_path(tree: &Tree, components: &[&[u8]]) -> Result<RelPath, CopyError> {
+    let clean =
+        |path: Vec<u8>| RelPath::clean(&path).map_err(|_| CopyError::not_found(&String::from_utf8_lossy(&path)));
+    let written = clean(components.join(&b'/'))?;
+    let exists = resolve(tree, &written).is_ok_and(|path| entry_at(tree, &path).is_some());
+    if exists || !written.as_bytes().contains(&b'\\') {
+        return Ok(written);
+    }
+    clean(components.iter().map(|component| unescape(component)).collect::<Vec<_>>().join(&b'/'))
 }
 
 /// `None` if the filter leaves out the pick itself.

@@ -1,5 +1,8 @@
 //! Instructions that change the image's config and nothing else.
 
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+
 use store::oci;
 
 use super::scope::expanded;
@@ -150,39 +153,56 @@ fn is_signal(text: &str) -> bool {
         || offset("RTMIN+").or_else(|| offset("RTMAX-")).is_some_and(|offset| (1..=15).contains(&offset))
 }
 
+/// The history lists ports in the order of the words as written, sorted (docs/dockerfile.md, B009).
 fn expose(words: &[Word], state: &mut State, escape: Escape) -> Result<(), PlanError> {
     let mut ports = Vec::new();
+    let mut words: Vec<&Word> = words.iter().collect();
+    words.sort_by(|a, b| a.text.cmp(&b.text));
     for word in words {
         for text in expanded(word, &state.variables, escape)?.words {
             ports.extend(exposed(&text).map_err(|reason| error_at(word.span, reason))?);
         }
     }
-    ports.sort();
     state.image.note(format!("EXPOSE {}", text::plain_list(&ports)));
     state.image.config.config.exposed_ports.extend(ports);
     Ok(())
 }
 
-/// `[[ip:]host:]port[-port][/protocol]`; only the container's side counts (docs/dockerfile.md, A152).
+/// `[[ip:]host:]port[-port][/protocol]`; only the container's side counts, the rest has to be
+/// right (docs/dockerfile.md, A152).
 fn exposed(text: &str) -> Result<Vec<String>, String> {
-    let port = text.rsplit(':').next().unwrap_or(text);
+    let mut parts = text.rsplitn(3, ':');
+    let port = parts.next().unwrap_or(text);
+    let (host_port, address) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
     let (range, protocol) = port.split_once('/').unwrap_or((port, ""));
     if range.is_empty() {
-        return Err(format!("no port specified: {text}<empty>"));
+        return Err(format!("no port specified: {port}<empty>"));
     }
     let protocol = match protocol.to_ascii_lowercase().as_str() {
         "" => "tcp".to_owned(),
         known @ ("tcp" | "udp" | "sctp") => known.to_owned(),
         other => return Err(format!("invalid proto: {other}")),
     };
-    let invalid = || format!("invalid containerPort: {range}");
-    let (first, last) = range.split_once('-').unwrap_or((range, range));
-    let first: u16 = first.parse().map_err(|_| invalid())?;
-    let last: u16 = last.parse().map_err(|_| invalid())?;
-    if last < first {
-        return Err(invalid());
+    let bare = address.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(address);
+    if !bare.is_empty() && bare.parse::<IpAddr>().is_err() {
+        return Err(format!("invalid IP address: {bare}"));
     }
-    Ok((first..=last).map(|port| format!("{port}/{protocol}")).collect())
+    let ports = port_range(range).ok_or_else(|| format!("invalid containerPort: {range}"))?;
+    if !host_port.is_empty() {
+        let host = port_range(host_port).ok_or_else(|| format!("invalid hostPort: {host_port}"))?;
+        if ports.len() > 1 && host.len() != ports.len() {
+            return Err(format!("invalid ranges specified for container and host Ports: {range} and {host_port}"));
+        }
+    }
+    Ok(ports.map(|port| format!("{port}/{protocol}")).collect())
+}
+
+/// `80` or `80-82`.
+fn port_range(text: &str) -> Option<RangeInclusive<u16>> {
+    let number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten();
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let (first, last) = (number(first)?, number(last)?);
+    (first <= last).then_some(first..=last)
 }
 
 #[cfg(test)]
@@ -202,6 +222,14 @@ mod tests {
             ("80/x", Err("invalid proto: x")),
             ("3-1", Err("invalid containerPort: 3-1")),
             ("70000", Err("invalid containerPort: 70000")),
+            ("+80", Err("invalid containerPort: +80")),
+            ("1-2-3", Err("invalid containerPort: 1-2-3")),
+            ("[::1]:1:80", Ok(vec!["80/tcp"])),
+            ("1-2:80", Ok(vec!["80/tcp"])),
+            ("1-2:80-81", Ok(vec!["80/tcp", "81/tcp"])),
+            ("x:80", Err("invalid hostPort: x")),
+            ("host:1:80", Err("invalid IP address: host")),
+            ("1-3:80-81", Err("invalid ranges specified for container and host Ports: 80-81 and 1-3")),
         ] {
             let expected =
                 expected.map(|ports| ports.into_iter().map(str::to_owned).collect::<Vec<_>>()).map_err(str::to_owned);

@@ -103,11 +103,12 @@ impl<'a> Stages<'a> {
             },
         };
         match found {
-            Some(found) if found == stage => {
-                let name = self.name(stage);
-                Err(error_at(span, format!("circular dependency detected on stage: {name} -> {name}")))
-            }
-            Some(found) if found > stage => {
+            Some(found) if found >= stage => {
+                if let Some(way) = self.way(found, stage) {
+                    let names: Vec<_> = std::iter::once(stage).chain(way).map(|stage| self.name(stage)).collect();
+                    let message = format!("circular dependency detected on stage: {}", names.join(" -> "));
+                    return Err(error_at(span, message));
+                }
                 let here = self.name(stage);
                 let message =
                     format!("cannot copy from stage {text:?}, it needs to be defined before current stage {here:?}");
@@ -116,6 +117,40 @@ impl<'a> Stages<'a> {
             Some(found) => Ok(Origin::Stage(found)),
             None => self.outside(text, self.platforms[stage].as_ref(), span),
         }
+    }
+
+    /// How one stage needs another, both included, by bases and `--from` as they are written.
+    fn way(&self, from: usize, to: usize) -> Option<Vec<usize>> {
+        let mut ways = vec![vec![from]];
+        let mut seen = BTreeSet::from([from]);
+        while let Some(way) = ways.pop() {
+            let last = way[way.len() - 1];
+            if last == to {
+                return Some(way);
+            }
+            let next = self.written(last).into_iter().filter(|stage| seen.insert(*stage));
+            ways.extend(next.map(|stage| way.iter().copied().chain([stage]).collect::<Vec<_>>()));
+        }
+        None
+    }
+
+    /// The stages that a stage names.
+    fn written(&self, stage: usize) -> Vec<usize> {
+        let base = match self.origins.get(stage) {
+            Some(Origin::Stage(base)) => Some(*base),
+            _ => None,
+        };
+        let mut named: Vec<usize> = base.into_iter().collect();
+        for statement in &self.dockerfile.stages[stage].instructions {
+            named.extend(froms(&statement.value).into_iter().filter_map(|from| self.stage_of(from)));
+        }
+        named
+    }
+
+    /// The stage of a name or number.
+    fn stage_of(&self, text: &str) -> Option<usize> {
+        let by_number = || text.parse().ok().filter(|index| *index < self.dockerfile.stages.len());
+        self.by_name.get(text.to_lowercase().as_str()).copied().or_else(by_number)
     }
 
     /// The instructions that a stage begins with because of its base (docs/dockerfile.md, A161).
@@ -164,18 +199,8 @@ impl<'a> Stages<'a> {
         let triggers = self.triggers(stage, images)?;
         let instructions = triggers.iter().chain(&self.dockerfile.stages[stage].instructions);
         for statement in instructions {
-            match &statement.value {
-                Instruction::Copy(copy) => {
-                    if let Some(from) = copy.from.as_ref().filter(|from| !from.text.is_empty()) {
-                        origins.push(self.from(&from.text, stage, statement.span)?);
-                    }
-                }
-                Instruction::Run(run) => {
-                    for from in run.mounts.iter().filter_map(|mount| mount.from()) {
-                        origins.push(self.from(&from.text, stage, statement.span)?);
-                    }
-                }
-                _ => {}
+            for from in froms(&statement.value) {
+                origins.push(self.from(from, stage, statement.span)?);
             }
         }
         Ok(origins)
@@ -191,7 +216,7 @@ impl<'a> Stages<'a> {
         if let Some(context) = stage.and_then(|name| self.request.contexts.get(name).map(|context| (name, context))) {
             return Ok(self.context(context.0, context.1, platform, span));
         }
-        match self.by_name.get(image) {
+        match self.by_name.get(image.to_lowercase().as_str()) {
             Some(stage) => Ok(Origin::Stage(*stage)),
             None => self.outside(image, platform, span),
         }
@@ -239,6 +264,20 @@ impl<'a> Stages<'a> {
 pub(super) struct Reached {
     pub(super) stages: BTreeSet<usize>,
     pub(super) missing: Vec<ImageRequest>,
+}
+
+/// What the `--from` and `from=` of an instruction say.
+fn froms(instruction: &Instruction) -> Vec<&str> {
+    match instruction {
+        Instruction::Copy(copy) => {
+            let from = copy.from.iter().map(|from| from.text.as_str());
+            from.filter(|text| !text.is_empty()).collect()
+        }
+        Instruction::Run(run) => {
+            run.mounts.iter().filter_map(|mount| mount.from()).map(|from| from.text.as_str()).collect()
+        }
+        _ => Vec::new(),
+    }
 }
 
 /// Reads a trigger; its spans become that of the FROM that fires it.
