@@ -35,6 +35,10 @@ pub(crate) enum Command {
     Kill(kill::Args),
     Rm(rm::Args),
     Wait(wait::Args),
+    Commit(commit::Args),
+    Cp(cp::Args),
+    Diff(diff::Args),
+    Export(export::Args),
     Images(images::Args),
     Rmi(rmi::Args),
     Tag(tag::Args),
@@ -90,6 +94,10 @@ pub(crate) enum ImageCommand {
 /// `kiln container …`
 #[derive(Debug, Subcommand)]
 pub(crate) enum ContainerCommand {
+    Commit(commit::Args),
+    Cp(cp::Args),
+    Diff(diff::Args),
+    Export(export::Args),
     Inspect(inspect::ContainerArgs),
     Kill(kill::Args),
     Logs(logs::Args),

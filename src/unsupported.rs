@@ -123,7 +123,7 @@ const FLAGS: &[(&str, &[&str])] = &[
 
 /// Docker's verbs that kiln does not have yet.
 const VERBS: &[&str] = &[
-    "attach", "commit", "cp", "create", "diff", "events", "exec", "export", "manifest", "network", "pause", "port",
+    "attach", "create", "events", "exec", "manifest", "network", "pause", "port",
     "prune", "rename", "restart", "search", "start", "stats", "top", "unpause", "update",
 ];
 

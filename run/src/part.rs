@@ -20,7 +20,7 @@ pub struct Part {
 }
 
 /// Every part there is; [`intercept`] looks here.
-const PARTS: &[Part] = &[sandbox::SUPERVISOR, container::MONITOR];
+const PARTS: &[Part] = &[sandbox::SUPERVISOR, container::MONITOR, container::FILES];
 
 /// Becomes the part that this process was started as, if it was, and never returns then.
 ///

@@ -2,6 +2,10 @@
 
 pub(crate) mod build;
 pub(crate) mod cache;
+pub(crate) mod commit;
+pub(crate) mod cp;
+pub(crate) mod diff;
+pub(crate) mod export;
 pub(crate) mod history;
 pub(crate) mod images;
 pub(crate) mod import;

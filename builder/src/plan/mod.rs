@@ -9,6 +9,7 @@
 //! ([`Plan::Needs`]) and is asked again: the configs of bases hold variables and triggers that
 //! decide what the stages do.
 
+mod amend;
 mod command;
 mod files;
 mod metadata;
@@ -16,6 +17,8 @@ mod reach;
 pub mod scope;
 mod stage;
 mod undefined;
+
+pub use amend::amend;
 
 use std::collections::BTreeMap;
 

@@ -53,6 +53,16 @@ pub(super) struct Place {
 }
 
 impl State {
+    /// The state in which a stage begins that starts from an image.
+    pub(super) fn new(image: StageImage, root: VertexId, platform: Platform) -> Self {
+        let mut variables = Variables::default();
+        for pair in &image.config.config.env {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            variables.set(name, value);
+        }
+        Self { image, root, variables, arguments: Vec::new(), platform }
+    }
+
     /// The current directory.
     pub(super) fn directory(&self) -> RelPath {
         RelPath::clean(self.image.config.config.working_dir.as_bytes()).unwrap_or_default()
@@ -147,7 +157,7 @@ impl<'a> Planner<'a> {
                 // Nothing is of no platform: `FROM --platform` says nothing here (BuildKit's behaviour).
                 let platform = self.stages.request.platform.clone().unwrap_or_else(Platform::host);
                 let root = self.scratch();
-                Ok(self.state(StageImage::scratch(&platform), root, platform))
+                Ok(State::new(StageImage::scratch(&platform), root, platform))
             }
             Origin::Directory(name) => {
                 let platform = asked.unwrap_or_else(Platform::host);
@@ -156,7 +166,7 @@ impl<'a> Planner<'a> {
                 let op = Op::Copy(Box::new(whole_context(scratch, context, self.clock)));
                 let step = self.step(StepKind::Copy, None, None, text, Some(span));
                 let root = self.graph.add(Vertex { op, step, lookup: Lookup::Cached });
-                Ok(self.state(StageImage::scratch(&platform), root, platform))
+                Ok(State::new(StageImage::scratch(&platform), root, platform))
             }
             Origin::Image(request) => {
                 let mut config = self.images[&request].config.clone();
@@ -167,18 +177,9 @@ impl<'a> Planner<'a> {
                 }
                 config.config.on_build.clear();
                 let root = self.image(&request, Some(stage));
-                Ok(self.state(StageImage::new(config), root, platform))
+                Ok(State::new(StageImage::new(config), root, platform))
             }
         }
-    }
-
-    fn state(&self, image: StageImage, root: VertexId, platform: Platform) -> State {
-        let mut variables = Variables::default();
-        for pair in &image.config.config.env {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            variables.set(name, value);
-        }
-        State { image, root, variables, arguments: Vec::new(), platform }
     }
 
     fn instruction(&mut self, statement: &Statement, state: &mut State, place: &mut Place) -> Result<(), PlanError> {

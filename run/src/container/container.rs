@@ -399,5 +399,12 @@ impl Container {
 fn lost(running: &Running, same_boot: bool) -> Exited {
     let (code, seen) =
         if same_boot { (Signal::KILL.exit_code(), Seen::MonitorLost) } else { (u8::MAX, Seen::LostAtReboot) };
-    Exited { started: Some(running.started), finished: Timestamp::now(), code, oom_killed: false, seen }
+    Exited {
+        started: Some(running.started),
+        finished: Timestamp::now(),
+        code,
+        oom_killed: false,
+        seen,
+        stubs: running.stubs.clone(),
+    }
 }

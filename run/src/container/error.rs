@@ -132,6 +132,12 @@ pub enum ContainerError {
     /// The root file system, or a volume, cannot be made.
     #[error(transparent)]
     Snapshot(#[from] store::snapshot::SnapshotError),
+    /// What it has changed cannot be had.
+    #[error(transparent)]
+    Changes(#[from] super::changes::ChangesError),
+    /// Its files cannot be reached.
+    #[error(transparent)]
+    Files(#[from] super::files::FilesError),
     /// The store cannot be opened.
     #[error(transparent)]
     OpenStore(#[from] store::store::OpenError),

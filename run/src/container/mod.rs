@@ -21,7 +21,11 @@
 //! | [`volume`] | directories that outlive what is mounted over them |
 //! | [`terminal`] | the user's terminal while a container has it |
 //! | [`forward`] | published ports |
+//! | [`changes`] | what a container has changed: diff, commit, export |
+//! | [`files`] | files into and out of a container: cp |
 
+pub mod changes;
+pub mod files;
 pub mod forward;
 pub mod id;
 pub mod list;
@@ -62,4 +66,5 @@ pub use record::State;
 pub use remove::tidy;
 pub use signal::Signal;
 
+pub(crate) use files::FILES;
 pub(crate) use monitor::MONITOR;

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -141,6 +142,9 @@ pub struct Running {
     pub addresses: BTreeMap<String, IpAddr>,
     /// What it does not have although it was asked for.
     pub notices: Vec<String>,
+    /// Mount points that kiln made in its root file system, relative to it: no change of the container's.
+    #[serde(default)]
+    pub stubs: Vec<PathBuf>,
 }
 
 /// What is true of a container that ran.
@@ -156,6 +160,9 @@ pub struct Exited {
     pub oom_killed: bool,
     /// Whether its end was seen by its monitor.
     pub seen: Seen,
+    /// Mount points of kiln's that may still be in its root file system.
+    #[serde(default)]
+    pub stubs: Vec<PathBuf>,
 }
 
 /// Who saw a container end.

@@ -1,7 +1,7 @@
 //! A container's root file system: its image's layers under a directory of its own.
 
-use store::Store;
 use store::snapshot::SnapshotRoot;
+use store::{Snapshot, Store};
 
 use super::directory::Directory;
 use super::error::ContainerError;
@@ -11,15 +11,20 @@ use crate::sandbox::{Durability, Rootfs};
 /// Makes the root file system ready to be mounted: layers are unpacked if they are not, and what the
 /// container has changed so far is found again.
 pub(super) fn prepare(store: &Store, directory: &Directory, config: &Config) -> Result<Rootfs, ContainerError> {
-    let home = directory.root();
-    if !home.exists() {
-        std::fs::create_dir(&home).map_err(ContainerError::io("make", &home))?;
-    }
-    let snapshot = store.snapshot_in(&config.layers, &home)?;
+    let snapshot = snapshot(store, directory, config)?;
     Ok(match snapshot.root().clone() {
         SnapshotRoot::Overlay { lowers, data, upper, work } => {
             Rootfs::Overlay { lowers, data, upper, work, durability: Durability::Durable }
         }
         SnapshotRoot::Copy { path } => Rootfs::Directory { path },
     })
+}
+
+/// The root file system as the store sees it.
+pub(super) fn snapshot(store: &Store, directory: &Directory, config: &Config) -> Result<Snapshot, ContainerError> {
+    let home = directory.root();
+    if !home.exists() {
+        std::fs::create_dir(&home).map_err(ContainerError::io("make", &home))?;
+    }
+    Ok(store.snapshot_in(&config.layers, &home)?)
 }

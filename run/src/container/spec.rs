@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use crate::sandbox::{
     AbstractSockets, Access as BoxAccess, CapabilitySet, Command, Dns, Etc, Init, Limits as BoxLimits,
-    Mount as BoxMount, Network, PidsLimit as BoxPids, Rlimit, Rootfs, Seccomp as BoxSeccomp, Source, Spec, Terminal,
+    Mount as BoxMount, MountPoints, Network, PidsLimit as BoxPids, Rlimit, Rootfs, Seccomp as BoxSeccomp, Source, Spec, Terminal,
     UserNamespace,
 };
 
@@ -43,6 +43,7 @@ pub(super) fn spec(config: &Config, facts: Facts) -> Result<Spec, ContainerError
     spec.hostname = config.hostname();
     spec.etc = etc(config);
     spec.mounts = config.mounts.iter().map(|mount| mount_of(mount, &volumes)).collect();
+    spec.mount_points = MountPoints::Kept;
     spec.network = network(config, joined);
     if config.isolation.host_users || matches!(config.network.mode, NetworkMode::Host) {
         spec.user_namespace = UserNamespace::Host;

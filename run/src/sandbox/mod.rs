@@ -10,6 +10,7 @@ mod cgroup;
 mod command;
 mod confine;
 mod devices;
+pub(crate) mod entrance;
 mod error;
 mod inside;
 mod masks;
@@ -23,7 +24,7 @@ mod seccomp;
 mod spec;
 mod stubs;
 mod supervisor;
-mod text;
+pub(crate) mod text;
 mod trees;
 
 pub use capabilities::{Capability, CapabilitySet, UnknownCapability};
@@ -33,7 +34,7 @@ pub use plan::{Step, plan};
 pub use process::{Exit, Outcome, Process, Stdio, Stub, Usage, start};
 pub use spec::{
     AbstractSockets, Access, Command, DEFAULT_PIDS, DEFAULT_SHM_BYTES, Dns, Durability, Etc, Init, Limits, Mount,
-    Network, Paths, PidsLimit, Rlimit, Rootfs, Seccomp, Source, Spec, Terminal, UserNamespace,
+    MountPoints, Network, Paths, PidsLimit, Rlimit, Rootfs, Seccomp, Source, Spec, Terminal, UserNamespace,
 };
 
 pub(crate) use process::fails_to_start;

@@ -35,6 +35,8 @@ pub struct Spec {
     pub etc: Etc,
     /// What else is mounted. Shorter targets first, whatever the order here.
     pub mounts: Vec<Mount>,
+    /// What becomes of the mount points that are made for `mounts`.
+    pub mount_points: MountPoints,
     /// What it can reach.
     pub network: Network,
     /// Whether root inside is root outside.
@@ -164,6 +166,16 @@ pub struct Mount {
     pub source: Source,
     /// Whether it may be written to.
     pub access: Access,
+}
+
+/// What becomes of mount points that were not there. Those of kiln's own mounts always go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MountPoints {
+    /// They go with the box, as a RUN step's.
+    Removed,
+    /// They stay, empty, as a container's in Docker.
+    Kept,
 }
 
 /// What a mount shows.
@@ -340,6 +352,8 @@ pub enum Init {
     Command,
     /// A part of kiln that forwards signals and collects orphans (`--init`).
     Reaper,
+    /// A part of kiln that does nothing: the box is there for its files, and no command runs.
+    Still,
 }
 
 impl Spec {
@@ -352,6 +366,7 @@ impl Spec {
             hostname: "kiln".to_owned(),
             etc: Etc::Generated { access: Access::ReadOnly, hosts: Vec::new(), dns: Dns::default() },
             mounts: Vec::new(),
+            mount_points: MountPoints::Removed,
             network: Network::Host { abstract_sockets: AbstractSockets::Shut },
             user_namespace: UserNamespace::Mapped,
             capabilities: CapabilitySet::docker_default(),

@@ -37,12 +37,12 @@ impl From<Owned> for OsString {
 }
 
 /// For `#[serde(with = "text")]` on an `OsString` or a `PathBuf`.
-pub(super) fn serialize<S: Serializer>(value: &impl AsRef<OsStr>, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn serialize<S: Serializer>(value: &impl AsRef<OsStr>, serializer: S) -> Result<S::Ok, S::Error> {
     Borrowed::from(value.as_ref()).serialize(serializer)
 }
 
 /// See [`serialize`].
-pub(super) fn deserialize<'de, T: From<OsString>, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
+pub(crate) fn deserialize<'de, T: From<OsString>, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
     Ok(T::from(OsString::from(Owned::deserialize(deserializer)?)))
 }
 

@@ -31,7 +31,7 @@ pub use file::TarReader;
 pub use import::ImportLimits;
 pub use inline::InlineContents;
 pub use roots::RootTreeError;
-pub use write::WriteLayerError;
+pub use write::{WriteLayerError, write_tar};
 
 use self::file::Finished;
 use self::inline::InlineRows;

@@ -74,6 +74,47 @@ impl Store {
     }
 }
 
+/// Writes a change as a tar, as a layer would hold it, without keeping anything of it.
+pub fn write_tar(change: &Change, contents: &Contents, output: impl io::Write) -> Result<(), WriteLayerError> {
+    let change = canonical(change);
+    let mut tar = Writer::new(output);
+    for item in items(&change) {
+        match &item {
+            Item::Directory(path, metadata) => tar.directory(path, metadata)?,
+            Item::HardLink(path, metadata, first) => tar.hard_link(path, metadata, first)?,
+            Item::Whiteout(path) => tar.whiteout(path)?,
+            Item::Opaque(path) => tar.opaque(path)?,
+            Item::Leaf(path, metadata, leaf) => {
+                tar.leaf(path, metadata, leaf)?;
+                if let Leaf::File { content, size_bytes } = leaf {
+                    copy_content(contents, *content, *size_bytes, tar.output())?;
+                    tar.pad(*size_bytes)?;
+                }
+            }
+        }
+    }
+    let mut output = tar.finish()?;
+    Ok(output.flush().map_err(WriteTarError::Write)?)
+}
+
+fn copy_content(
+    contents: &Contents,
+    id: ObjectId,
+    size_bytes: u64,
+    output: &mut impl io::Write,
+) -> Result<(), WriteLayerError> {
+    if size_bytes < OBJECT_BYTES {
+        let bytes = if size_bytes == 0 { Vec::new() } else { contents.read(id, size_bytes)? };
+        return Ok(output.write_all(&bytes).map_err(WriteTarError::Write)?);
+    }
+    let content = contents.open(id)?;
+    let mut content = content.take(size_bytes);
+    match io::copy(&mut content, output).map_err(WriteTarError::Write)? {
+        copied if copied == size_bytes => Ok(()),
+        _ => Err(content.get_ref().changed(id).into()),
+    }
+}
+
 const CHUNK_BYTES: usize = 256 << 10;
 
 /// So much is read ahead: enough that every core has work, little enough to stay in its caches.

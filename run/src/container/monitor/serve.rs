@@ -251,11 +251,14 @@ impl Server {
     }
 
     fn outcome(&mut self) -> (Exited, Option<String>) {
-        let (code, oom_killed, error) = match self.started.process.wait() {
-            Ok(outcome) => (outcome.exit.code(), outcome.oom_killed, self.log_error.take()),
-            Err(error) => (u8::MAX, false, Some(error.to_string())),
+        let (code, oom_killed, error, stubs) = match self.started.process.wait() {
+            Ok(outcome) => {
+                let stubs = outcome.stubs.into_iter().map(|stub| stub.path).collect();
+                (outcome.exit.code(), outcome.oom_killed, self.log_error.take(), stubs)
+            }
+            Err(error) => (u8::MAX, false, Some(error.to_string()), self.started.running.stubs.clone()),
         };
         let started = Some(self.started.running.started);
-        (Exited { started, finished: Timestamp::now(), code, oom_killed, seen: Seen::ByMonitor }, error)
+        (Exited { started, finished: Timestamp::now(), code, oom_killed, seen: Seen::ByMonitor, stubs }, error)
     }
 }

@@ -94,6 +94,7 @@ fn start_locked(
         ports,
         addresses: process.addresses().clone(),
         notices: process.notices().iter().map(ToString::to_string).collect(),
+        stubs: process.stubs().iter().map(|stub| stub.path.clone()).collect(),
     };
     let log = Writer::open(&directory.log())?;
     let listener = directory.listen()?;

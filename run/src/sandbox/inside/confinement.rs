@@ -81,6 +81,17 @@ impl Inside<'_> {
         }
     }
 
+    /// Tells the supervisor that the box is there, and waits to be killed.
+    pub(super) fn hold_still(&self) -> Result<(), SandboxError> {
+        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+            .doing(|| "tie the sandbox to kiln".to_owned())?;
+        self.report(&Report::Executing, &[])?;
+        let _supervisor_gone = self.control.shutdown(std::net::Shutdown::Both);
+        loop {
+            nix::unistd::pause();
+        }
+    }
+
     /// Everything but the execve itself.
     pub(super) fn ready(&self, stdio: &[OwnedFd; 3]) -> Result<Executable, SandboxError> {
         let doing = || "connect standard input and output".to_owned();

@@ -71,7 +71,7 @@ pub(super) fn main(spec: &Spec, tier: &Tier, steps: &[Step], control: UnixStream
     let (error, control) = match prepared {
         Err(error) => (error, control),
         Ok(executable) => match spec.init {
-            Init::Command => {
+            Init::Command | Init::Still => {
                 let Err(error) = executable.become_it();
                 (error, control)
             }
@@ -137,6 +137,9 @@ impl<'a> Inside<'a> {
                 confine::give_pipes(stdio, account.uid, account.gid);
             }
             self.step(step)?;
+        }
+        if self.spec.init == Init::Still {
+            self.hold_still()?;
         }
         self.ready(stdio)
     }

@@ -10,7 +10,7 @@ use super::super::error::{Doing, Errno};
 use super::super::paths::{self, Root, Want};
 use super::super::plan::{Devices, Filesystem, Step, Tree};
 use super::super::root::Overlay;
-use super::super::spec::{Access, Source};
+use super::super::spec::{Access, MountPoints, Source};
 use super::super::{SandboxError, devices, masks, mount};
 use super::{Inside, Report};
 use crate::sys::Reach;
@@ -89,10 +89,15 @@ impl Inside<'_> {
         if paths::is_kernel_filesystem(place.file.as_fd()).map_err(failed)? {
             return Err(SandboxError::MountTargetRefused { target: target.to_owned() });
         }
-        if !place.made.is_empty() {
+        if !place.made.is_empty() && !self.keeps_mount_point(target) {
             self.report(&Report::Made(place.made), &[])?;
         }
         mount::attach(tree, place.file).map_err(failed)
+    }
+
+    fn keeps_mount_point(&self, target: &Path) -> bool {
+        let is_of_spec = || self.spec.mounts.iter().any(|mount| mount.target == target);
+        self.spec.mount_points == MountPoints::Kept && is_of_spec()
     }
 
     pub(super) fn devices(&mut self, devices: &Devices) -> Result<(), SandboxError> {
