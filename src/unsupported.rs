@@ -107,6 +107,8 @@ const FLAGS: &[(&str, &[&str])] = &[
             "-a",
         ],
     ),
+    // What changes while it is read is an error; a container is not paused for it.
+    ("commit", &["--pause", "-p"]),
     ("ps", &["--size", "-s"]),
     ("logs", &["--details"]),
     ("stop", &["--signal", "-s"]),
@@ -123,8 +125,8 @@ const FLAGS: &[(&str, &[&str])] = &[
 
 /// Docker's verbs that kiln does not have yet.
 const VERBS: &[&str] = &[
-    "attach", "create", "events", "exec", "manifest", "network", "pause", "port",
-    "prune", "rename", "restart", "search", "start", "stats", "top", "unpause", "update",
+    "attach", "create", "events", "exec", "manifest", "network", "pause", "port", "prune", "rename", "restart",
+    "search", "start", "stats", "top", "unpause", "update",
 ];
 
 /// The name of a flag or verb of Docker's that an error of the command line is about.

@@ -28,9 +28,6 @@ pub(crate) struct Args {
     /// STOPSIGNAL, USER, VOLUME, WORKDIR
     #[arg(short, long = "change", value_name = "INSTRUCTION")]
     changes: Vec<String>,
-    /// Pause the container meanwhile
-    #[arg(short, long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    pause: bool,
 }
 
 /// Commits and prints the image's id.

@@ -99,7 +99,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode, Failure> {
 }
 
 fn inside(door: Door, store: &Store, name: &str) -> Result<Side, Failure> {
-    Ok(Side::Container(door.enter(&Container::find(store, name)?)?))
+    Ok(Side::Container(Box::new(door.enter(&Container::find(store, name)?)?)))
 }
 
 fn copy(from: (&Side, &str), to: (&Side, &str), links: Links, owner: Owner) -> Result<(), Failure> {

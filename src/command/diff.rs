@@ -18,7 +18,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode, Failure> {
     let store = context.store()?;
     for difference in Container::find(&store, &args.container)?.differences()? {
-        context.print(format!("{} /{}", difference.kind, difference.path))?;
+        context.print(format!("{} {}", difference.kind, difference.path))?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -4,6 +4,7 @@ mod application;
 mod archives;
 mod building;
 mod cache;
+mod changes;
 mod checking;
 mod faults;
 mod house;

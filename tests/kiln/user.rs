@@ -63,6 +63,7 @@ fn main_path(session: &Session) {
     let port = session.kiln(["inspect", "--format", port, "site"]).ok().stdout;
     assert_eq!(fetch(port.trim(), "/page"), "hello\n");
     assert_eq!(session.kiln(["ps", "-q"]).ok().stdout.trim(), &id[..12]);
+    files(session);
     session
         .kiln(["run", "--rm", "--network=none", "busybox", "sh", "-c", "echo out; echo err >&2; exit 4"])
         .fails(4)
@@ -73,6 +74,21 @@ fn main_path(session: &Session) {
     session.kiln(["ps", "-a"]).ok().prints(&["Exited (137)"]);
     session.kiln(["rm", "site"]).ok();
     session.kiln(["images"]).ok().prints(&["web", "busybox"]);
+}
+
+/// Files into and out of a container that runs and one that does not, and what became of them.
+fn files(session: &Session) {
+    session.kiln(["cp", "web/page", "site:/srv/copy"]).ok();
+    session.kiln(["cp", "site:/srv/copy", "back"]).ok();
+    assert_eq!(fs::read_to_string(session.path("back")).unwrap(), "hello\n");
+    session.kiln(["diff", "site"]).ok().prints(&["A /srv/copy"]);
+    session.kiln(["commit", "site", "site:v2"]).ok();
+    assert_eq!(session.run("site:v2", "cat /srv/copy"), "hello\n");
+    session.kiln(["run", "--name", "ended", "--network=none", "busybox", "touch", "/made"]).ok();
+    session.kiln(["cp", "back", "ended:/there"]).ok();
+    session.kiln(["cp", "ended:/there", "again"]).ok();
+    session.kiln(["diff", "ended"]).ok().prints(&["A /made", "A /there"]);
+    session.kiln(["rm", "ended"]).ok();
 }
 
 #[test]

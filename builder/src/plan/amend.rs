@@ -8,7 +8,7 @@ use store::oci::ImageConfig;
 use super::scope::expanded;
 use super::stage::State;
 use super::{PlanError, error_at, metadata};
-use crate::dockerfile::{Escape, Instruction, parse_trigger};
+use crate::dockerfile::{Escape, Instruction, Statement, parse_trigger};
 use crate::graph::VertexId;
 use crate::image::StageImage;
 
@@ -19,7 +19,13 @@ use crate::image::StageImage;
 pub fn amend(config: ImageConfig, platform: &Platform, instructions: &[String]) -> Result<ImageConfig, PlanError> {
     let mut state = State::new(StageImage::new(config), VertexId(0), platform.clone());
     for text in instructions {
-        let parsed = parse_trigger(text).map_err(|mut errors| PlanError::Plan(Box::new(errors.remove(0))))?;
+        // A trigger cannot be given by a trigger, but by a change.
+        if let Some((_, trigger)) = text.split_once(' ').filter(|(word, _)| word.eq_ignore_ascii_case("onbuild")) {
+            parse(trigger)?;
+            state.image.config.config.on_build.push(trigger.trim().to_owned());
+            continue;
+        }
+        let parsed = parse(text)?;
         match parsed.value {
             other @ (Instruction::Add(_) | Instruction::Arg(_) | Instruction::Copy(_) | Instruction::Run(_)) => {
                 return Err(error_at(parsed.span, format!("{} is not a valid change command", other.keyword())));
@@ -27,12 +33,16 @@ pub fn amend(config: ImageConfig, platform: &Platform, instructions: &[String]) 
             Instruction::Workdir(path) => {
                 let text = expanded(&path, &state.variables, Escape::default())?.text;
                 let path = state.absolute(&text, path.span)?;
-                state.image.config.config.working_dir = format!("/{path}");
+                state.image.config.config.working_dir = path.to_string();
             }
             other => metadata::apply(&other, parsed.span, &mut state, Escape::default())?,
         }
     }
     Ok(state.image.config)
+}
+
+fn parse(text: &str) -> Result<Statement, PlanError> {
+    parse_trigger(text).map_err(|mut errors| PlanError::Plan(Box::new(errors.remove(0))))
 }
 
 #[cfg(test)]

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 
 use crate::sandbox::{
     AbstractSockets, Access as BoxAccess, CapabilitySet, Command, Dns, Etc, Init, Limits as BoxLimits,
-    Mount as BoxMount, MountPoints, Network, PidsLimit as BoxPids, Rlimit, Rootfs, Seccomp as BoxSeccomp, Source, Spec, Terminal,
-    UserNamespace,
+    Mount as BoxMount, MountPoints, Network, PidsLimit as BoxPids, Rlimit, Rootfs, Seccomp as BoxSeccomp, Source, Spec,
+    Terminal, UserNamespace,
 };
 
 use super::error::ContainerError;

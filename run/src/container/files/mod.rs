@@ -81,7 +81,7 @@ pub enum Side {
     /// This machine.
     Host(Tree),
     /// A container.
-    Container(Inside),
+    Container(Box<Inside>),
 }
 
 impl Side {

@@ -79,7 +79,7 @@ impl Unpacker<'_> {
             },
             None => false,
         };
-        self.leaf(entry, path, (&parent, name), in_place.then_some(OFlags::TRUNC).unwrap_or(OFlags::EXCL))
+        self.leaf(entry, path, (&parent, name), if in_place { OFlags::TRUNC } else { OFlags::EXCL })
     }
 
     fn leaf(
@@ -187,7 +187,12 @@ impl Unpacker<'_> {
         rustix::fs::futimens(file, &times(metadata)).map_err(failed("set the time of", path))
     }
 
-    fn dress_by_name(&self, (parent, name): (&OwnedFd, &Path), path: &RelPath, entry: &Entry) -> Result<(), FilesError> {
+    fn dress_by_name(
+        &self,
+        (parent, name): (&OwnedFd, &Path),
+        path: &RelPath,
+        entry: &Entry,
+    ) -> Result<(), FilesError> {
         let metadata = &entry.metadata;
         if self.owner == Owner::Archive {
             let (uid, gid) = (Uid::from_raw(metadata.uid), Gid::from_raw(metadata.gid));
