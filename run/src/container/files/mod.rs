@@ -5,7 +5,7 @@
 //! ```
 //!
 //! The same two operations run on either side. A container's side runs in a process of its own, which
-//! has entered the container's mounts ([`visitor`]): there `/` is the container's, volumes and all, and
+//! has entered the container's mounts (`visitor.rs`): there `/` is the container's, volumes and all, and
 //! no symlink, however it is swapped meanwhile, leads to the host (CVE-2018-15664). It executes nothing
 //! and loads nothing from there (CVE-2019-14271). The host's side believes no name of the archive:
 //! below the destination it follows no symlink at all.
