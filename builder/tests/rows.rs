@@ -124,7 +124,7 @@ fn a060_a065_a072_stages_have_names_and_numbers_and_inherit() {
     let house = House::new();
     house.file("f", "1");
     let built = house.build(
-        "FROM base AS First\nARG WHO=me\nWORKDIR /w\nUSER 7\nCOPY f .\nFROM FIRST AS second\nRUN env WHO /who\nCOPY f here\n\
+        "FROM base AS First\nARG WHO=me\nWORKDIR /w\nUSER 7\nCOPY f .\nFROM first AS second\nRUN env WHO /who\nCOPY f here\n\
          FROM base\nARG WHO\nRUN env WHO /none\nCOPY --from=first w/f /by-name\nCOPY --from=0 /w/f /by-number\n\
          COPY --from=SECOND /who /who\nCOPY --from=second /w/here /here\n",
     );
@@ -168,6 +168,7 @@ fn a060_a066_a116_what_cannot_be_planned_is_refused() {
         ("FROM base\nCOPY --from=3 /x /\n", "invalid stage index 3"),
         ("ARG S=0\nFROM base\nCOPY --from=$S /x /\n", "variable expansion is not supported for --from"),
         ("ARG NONE\nFROM $NONE\n", "base name ($NONE) should not be blank"),
+        ("FROM base AS One\nFROM One\n", "failed to parse stage name \"One\""),
         ("FROM base AS 1x\n", "invalid name for build stage: \"1x\""),
         ("FROM base\nCOPY https://example.com/x /\n", "source can't be a URL for COPY"),
         ("FROM base\nSTOPSIGNAL SIGNONE\n", "invalid signal: SIGNONE"),

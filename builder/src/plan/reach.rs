@@ -216,7 +216,7 @@ impl<'a> Stages<'a> {
         if let Some(context) = stage.and_then(|name| self.request.contexts.get(name).map(|context| (name, context))) {
             return Ok(self.context(context.0, context.1, platform, span));
         }
-        match self.by_name.get(image.to_lowercase().as_str()) {
+        match self.by_name.get(image) {
             Some(stage) => Ok(Origin::Stage(*stage)),
             None => self.outside(image, platform, span),
         }
