@@ -8,6 +8,7 @@ mod changes;
 mod checking;
 mod faults;
 mod house;
+mod limits;
 mod portable;
 mod registries;
 mod running;

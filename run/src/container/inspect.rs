@@ -151,6 +151,10 @@ fn host_config_value(config: &Config) -> Value {
         },
         "NanoCpus": limits.milli_cpus.unwrap_or(0).saturating_mul(1_000_000),
         "CpuShares": limits.cpu_shares.unwrap_or(0),
+        "MemoryReservation": limits.memory_reservation_bytes.unwrap_or(0),
+        "CpuPeriod": limits.cpu_period_micros.unwrap_or(0),
+        "CpuQuota": limits.cpu_quota_micros.unwrap_or(0),
+        "CpusetMems": limits.cpuset_mems.as_deref().unwrap_or_default(),
         "CpusetCpus": limits.cpuset_cpus.as_deref().unwrap_or_default(),
         "PidsLimit": match limits.pids {
             PidsLimit::Default => Value::Null,

@@ -148,6 +148,18 @@ pub struct Limits {
     pub cpu_shares: Option<u64>,
     /// Processors it may run on, as `0-2,4`.
     pub cpuset_cpus: Option<String>,
+    /// Memory that it may keep while the machine runs short (`--memory-reservation`).
+    #[serde(default)]
+    pub memory_reservation_bytes: Option<u64>,
+    /// Over which time its quota is counted, in microseconds (`--cpu-period`).
+    #[serde(default)]
+    pub cpu_period_micros: Option<u64>,
+    /// How much processor time it gets in a period, in microseconds (`--cpu-quota`).
+    #[serde(default)]
+    pub cpu_quota_micros: Option<u64>,
+    /// Memory nodes that it may use, as `0-1`.
+    #[serde(default)]
+    pub cpuset_mems: Option<String>,
     /// Processes and threads.
     pub pids: PidsLimit,
     /// Limits of each process.

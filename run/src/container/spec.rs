@@ -154,11 +154,14 @@ fn limits(limits: &Limits) -> BoxLimits {
         milli_cpus: limits.milli_cpus,
         cpu_shares: limits.cpu_shares,
         cpuset: limits.cpuset_cpus.clone(),
+        memory_reservation_bytes: limits.memory_reservation_bytes,
+        cpu_period_us: limits.cpu_period_micros,
+        cpu_quota_us: limits.cpu_quota_micros,
+        cpuset_mems: limits.cpuset_mems.clone(),
         pids: match limits.pids {
             PidsLimit::Default => BoxPids::Default,
             PidsLimit::Max(count) => BoxPids::Max(count),
             PidsLimit::Unlimited => BoxPids::Unlimited,
         },
-        ..BoxLimits::default()
     }
 }

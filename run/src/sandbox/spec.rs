@@ -312,6 +312,8 @@ pub struct Limits {
     pub cpuset: Option<String>,
     /// Memory nodes it may use (`--cpuset-mems`, as `0,1`).
     pub cpuset_mems: Option<String>,
+    /// Memory that it may keep while the machine runs short (`--memory-reservation`).
+    pub memory_reservation_bytes: Option<u64>,
     /// How many processes.
     pub pids: PidsLimit,
 }

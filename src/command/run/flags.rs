@@ -192,6 +192,18 @@ struct LimitArgs {
     /// Processors that may be used, as 0-2,4
     #[arg(long, value_name = "LIST")]
     cpuset_cpus: Option<String>,
+    /// Memory that it may keep while the machine runs short
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    memory_reservation: Option<u64>,
+    /// Over how many microseconds the quota is counted
+    #[arg(long, value_name = "MICROSECONDS", conflicts_with = "cpus")]
+    cpu_period: Option<u64>,
+    /// How many microseconds of processor time it gets in each period
+    #[arg(long, value_name = "MICROSECONDS", conflicts_with = "cpus")]
+    cpu_quota: Option<u64>,
+    /// Memory nodes that may be used, as 0-1
+    #[arg(long, value_name = "LIST")]
+    cpuset_mems: Option<String>,
     /// How many processes; -1 for no limit
     #[arg(long, value_name = "NUMBER", allow_hyphen_values = true)]
     pids_limit: Option<i64>,
@@ -327,6 +339,10 @@ impl LimitArgs {
             milli_cpus: self.cpus.filter(|cpus| *cpus != 0),
             cpu_shares: self.cpu_shares.filter(|shares| *shares != 0),
             cpuset_cpus: self.cpuset_cpus.clone(),
+            memory_reservation_bytes: self.memory_reservation.filter(|bytes| *bytes != 0),
+            cpu_period_micros: self.cpu_period.filter(|period| *period != 0),
+            cpu_quota_micros: self.cpu_quota.filter(|quota| *quota != 0),
+            cpuset_mems: self.cpuset_mems.clone(),
             pids: match self.pids_limit {
                 None => PidsLimit::Default,
                 Some(limit @ 1..) => PidsLimit::Max(limit.unsigned_abs()),

@@ -251,6 +251,10 @@ fn settings(limits: &Limits) -> Vec<Setting> {
         let of_two = format!("{of_two} {}", limits.cpu_period_us.unwrap_or(DEFAULT_PERIOD_US));
         set(Controller::Cpu, "cpu.cfs_quota_us", "cpu.max", of_one, of_two, Wish::Asked);
     }
+    if let Some(kept) = limits.memory_reservation_bytes {
+        let one = "memory.soft_limit_in_bytes";
+        set(Controller::Memory, one, "memory.low", kept.to_string(), kept.to_string(), Wish::Asked);
+    }
     if let Some(shares) = limits.cpu_shares {
         let shares = shares.clamp(2, 262_144);
         let weight = 1 + (shares - 2) * 9999 / 262_142;
