@@ -52,6 +52,7 @@ pub(crate) enum Command {
     Inspect(inspect::Args),
     History(history::Args),
     Why(why::Args),
+    Tags(tags::Args),
     Version(version::Args),
     Info(info::Args),
     /// Work with images
@@ -63,6 +64,12 @@ pub(crate) enum Command {
     /// Work with volumes
     #[command(subcommand)]
     Volume(volume::Command),
+    /// Look at manifests at their registries
+    #[command(subcommand)]
+    Manifest(manifest::Command),
+    /// Look at registries
+    #[command(subcommand)]
+    Registry(registry::Command),
     /// Look at kiln as a whole
     #[command(subcommand)]
     System(SystemCommand),

@@ -121,8 +121,8 @@ const FLAGS: &[(&str, &[&str])] = &[
 
 /// Docker's verbs that kiln does not have yet.
 const VERBS: &[&str] = &[
-    "attach", "create", "events", "exec", "manifest", "network", "pause", "port", "prune", "rename", "restart",
-    "search", "start", "stats", "top", "unpause", "update",
+    "attach", "create", "events", "exec", "network", "pause", "port", "prune", "rename", "restart", "search", "start",
+    "stats", "top", "unpause", "update",
 ];
 
 /// The name of a flag or verb of Docker's that an error of the command line is about.

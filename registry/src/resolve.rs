@@ -133,7 +133,25 @@ pub struct RemoteImage {
     pub config: ImageConfig,
 }
 
+/// A manifest or an index, byte for byte as the registry has it.
+#[derive(Debug, Clone)]
+pub struct RemoteDocument {
+    /// The digest of its bytes.
+    pub digest: Digest,
+    /// What the registry calls it; what it says of itself, if it does.
+    pub media_type: Option<MediaType>,
+    /// Its bytes, which may be of a kind that kiln does not know.
+    pub bytes: Vec<u8>,
+}
+
 impl Registry {
+    /// Fetches what a reference names, whatever it is, and reads nothing into it.
+    pub fn document(&self, reference: &Reference, progress: Progress<'_>) -> Result<RemoteDocument, ResolveError> {
+        let session = self.pull_session(reference, progress)?;
+        let Found { digest, bytes, announced } = get(&session, &reference.manifest_name(), reference.digest())?;
+        Ok(RemoteDocument { digest, media_type: announced, bytes })
+    }
+
     /// Looks up what a reference names at this moment, with one HEAD request where the registry allows.
     pub fn pin(&self, reference: &Reference, progress: Progress<'_>) -> Result<PinnedReference, ResolveError> {
         let session = self.pull_session(reference, progress)?;

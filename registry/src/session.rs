@@ -122,6 +122,11 @@ impl<'a> Session<'a> {
         self.endpoint.origin.join(&path).expect("repositories, tags and digests hold nothing that a URL does not")
     }
 
+    /// As whom the registry is asked.
+    pub(crate) fn credential(&self) -> Option<&Credential> {
+        self.credential.as_ref()
+    }
+
     /// What the repository is called in messages.
     pub(crate) fn name(&self) -> String {
         format!("{}/{}", self.endpoint.host, self.repository)

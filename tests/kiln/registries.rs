@@ -46,6 +46,23 @@ fn a_digest_names_an_image_for_ever() {
 }
 
 #[test]
+fn a_registry_is_asked_before_anything_is_built() {
+    let (Some(server), Some(session)) = (Server::with_password(), Session::with_busybox()) else { return };
+    let name = server.name("team/app");
+    session.kiln(["registry", "check", &name]).fails(1).prints(&["ok reachable", "NO"]).says(&["would fail"]);
+    session.kiln_with_input(["login", "-u", "user", "--password-stdin", &server.host()], "secret\n").ok();
+    session.kiln(["registry", "check", &name]).ok().prints(&["ok credentials     accepted for user", "ok push right"]);
+    for tag in ["v1", "v2"] {
+        session.kiln(["tag", "busybox", &format!("{name}:{tag}")]).ok();
+    }
+    session.kiln(["push", "--all-tags", &name]).ok();
+    assert_eq!(session.kiln(["tags", &name]).ok().stdout, "v1\nv2\n");
+    assert_eq!(session.kiln(["tags", "--format", "json", &name]).ok().stdout, "[\"v1\",\"v2\"]\n");
+    session.kiln(["manifest", "inspect", &format!("{name}:v1")]).ok().prints(&["\"schemaVersion\": 2"]);
+    session.kiln(["manifest", "inspect", &format!("{name}:v3")]).fails(1).says(&["HTTP 404", "hint: check the tag"]);
+}
+
+#[test]
 fn what_cannot_be_had_is_said_with_a_way_out() {
     let (Some(server), Some(session)) = (Server::anonymous(), Session::with_busybox()) else { return };
     let name = server.name("app:v1");

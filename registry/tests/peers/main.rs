@@ -3,6 +3,7 @@
 //!
 //! What is not installed is skipped with a printed reason.
 
+mod ask;
 mod faults;
 mod harness;
 mod login;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use ::registry::{Cause, Credentials, Event, Options, PullError, Registry, RequestError, ResolveError};
 use store::{ImageId, Platform, Store};
 
-use self::registry::Fake;
+pub(crate) use self::registry::Fake;
 use crate::harness::*;
 
 fn silent(_: Event) {}
