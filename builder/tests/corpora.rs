@@ -6,9 +6,11 @@ use std::path::Path;
 #[expect(unreachable_pub, reason = "it is the library of the fuzz targets")]
 mod claims;
 
+type Claim = fn(&[u8]);
+
 #[test]
 fn every_claim_holds_for_its_corpus() {
-    let claims: [(&str, fn(&[u8])); 4] =
+    let claims: [(&str, Claim); 4] =
         [("parse", claims::parse), ("print", claims::print), ("expand", claims::expand), ("ignore", claims::ignore)];
     for (name, claim) in claims {
         let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus").join(name);
