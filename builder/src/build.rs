@@ -28,6 +28,7 @@ use crate::plan::{ImageRequest, Images, Plan, Planned, plan};
 use crate::progress::{Cancel, Event, Miss, Notice, Outcome, Progress, Step};
 use crate::solve::{BuildDirectory, Mode, Solution, Solver, Value};
 use crate::source::{ImageSource, ResolvedImage};
+use crate::suggest::suggest;
 
 /// All that a build depends on beside the machine.
 #[derive(Debug, Clone)]
@@ -324,7 +325,7 @@ impl Parties<'_> {
         loop {
             match plan(dockerfile, self.request, &images, now)? {
                 Plan::Ready(planned) => return Ok(*planned),
-                Plan::Needs(missing) => self.resolve(missing, &mut images)?,
+                Plan::Needs(missing) => self.resolve(missing, dockerfile, &mut images)?,
             }
         }
     }
@@ -345,7 +346,12 @@ impl Parties<'_> {
         Checks::parse(text).map(Some).map_err(RequestError::Checks)
     }
 
-    fn resolve(&self, missing: Vec<ImageRequest>, images: &mut Images) -> Result<(), BuildError> {
+    fn resolve(
+        &self,
+        missing: Vec<ImageRequest>,
+        dockerfile: &Dockerfile,
+        images: &mut Images,
+    ) -> Result<(), BuildError> {
         for request in missing {
             if self.request.cancel.is_cancelled() {
                 return Err(BuildError::Cancelled);
@@ -353,10 +359,13 @@ impl Parties<'_> {
             let span = Some(request.span);
             self.progress.report(Event::Resolving { reference: &request.reference.familiar() });
             let platform = request.platform.parse().unwrap_or_else(|_| Platform::host());
-            let image = self
-                .sources
-                .resolve(&request.reference, &platform)
-                .map_err(|source| BuildError::Image { span, source })?;
+            let image = self.sources.resolve(&request.reference, &platform).map_err(|source| {
+                let stages = dockerfile.stages.iter().filter_map(|stage| stage.name.as_deref());
+                let name = request.reference.familiar();
+                let name = name.strip_suffix(":latest").unwrap_or(&name);
+                let suggestion = suggest(name, stages).map(str::to_owned);
+                BuildError::Image { span, suggestion, source }
+            })?;
             self.check_platform(&image, &platform);
             images.insert(request, image);
         }

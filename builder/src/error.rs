@@ -38,10 +38,12 @@ pub enum BuildError {
     #[error(transparent)]
     Request(#[from] RequestError),
     /// A base image cannot be had.
-    #[error("cannot build from this image")]
+    #[error("cannot build from this image{}", did_you_mean_stage(.suggestion))]
     Image {
         /// Where the Dockerfile names it.
         span: Option<Span>,
+        /// A stage whose name is close to the image's.
+        suggestion: Option<String>,
         /// What went wrong.
         #[source]
         source: SourceError,
@@ -223,6 +225,10 @@ fn first_error(diagnostics: &[Diagnostic]) -> &str {
 fn rules(diagnostics: &[Diagnostic]) -> String {
     let names: BTreeSet<&str> = diagnostics.iter().filter_map(|found| Some(found.lint?.name())).collect();
     names.into_iter().collect::<Vec<_>>().join(", ")
+}
+
+fn did_you_mean_stage(name: &Option<String>) -> String {
+    name.as_ref().map_or_else(String::new, |name| format!(" (did you mean the stage {name:?}?)"))
 }
 
 fn did_you_mean(name: &Option<String>) -> String {

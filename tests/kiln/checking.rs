@@ -49,6 +49,14 @@ fn a023_findings_fail_a_build_that_says_so() {
 }
 
 #[test]
+fn a061_an_image_that_is_nearly_a_stage_is_taken_for_a_slip() {
+    let session = Session::new();
+    let file = "FROM scratch AS build\nCOPY <<E /x\nE\nFROM scratch\nCOPY --from=biuld /x /x\n";
+    let said = ["5 | COPY --from=biuld /x /x", "did you mean the stage \"build\"?"];
+    session.kiln_with_input(["build", "-q", "-"], file).fails(1).says(&said);
+}
+
+#[test]
 fn a010_outline_and_targets() {
     let session = Session::new();
     let context = session.context("app", FILE);

@@ -220,6 +220,10 @@ impl Fault {
         self
     }
 
+    pub(super) fn maybe_help(self, help: Option<String>) -> Self {
+        Self { help, ..self }
+    }
+
     pub(super) fn suggest(mut self, suggestion: Option<&str>) -> Self {
         self.help = suggestion.map(|name| format!("did you mean {name}?"));
         self

@@ -140,7 +140,12 @@ impl<'a> Parser<'a> {
         }
         for (opener, span) in heredoc::openers(line) {
             let unterminated = SyntaxError::Unterminated { name: opener.name.clone() };
-            let body = self.reader.body(&opener).ok_or_else(|| Fault::new(unterminated, span))?;
+            let start = self.reader.position();
+            let body = self.reader.body(&opener).ok_or_else(|| {
+                let near = self.reader.near(start, &opener.name);
+                let help = |near: String| format!("the line {near:?} is not the same: nothing stands around the name");
+                Fault::new(unterminated, span).maybe_help(near.map(help))
+            })?;
             if let Some(garbled) = body.garbled {
                 self.diagnostics.push(Fault::new(SyntaxError::NotUtf8, garbled).into());
             }

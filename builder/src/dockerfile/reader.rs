@@ -8,6 +8,7 @@ use super::heredoc::Opener;
 use super::instruction::Tabs;
 use super::line::Line;
 use crate::diagnostic::Span;
+use crate::suggest::suggest;
 
 /// Hands out the logical lines of a source.
 pub(super) struct Reader<'a> {
@@ -87,6 +88,21 @@ impl<'a> Reader<'a> {
                 return Some(Body { content, span: Span::new(start, span.start), end: span.end, garbled });
             }
         }
+    }
+
+    /// Where the next line starts.
+    pub(super) fn position(&self) -> usize {
+        self.at
+    }
+
+    /// The first line from a place on that is nearly a heredoc's name.
+    pub(super) fn near(&self, start: usize, name: &str) -> Option<String> {
+        let lines = self.source[start..].split(|byte| *byte == b'\n').filter_map(|line| std::str::from_utf8(line).ok());
+        let is_near = |line: &&str| {
+            let line = line.trim();
+            line.eq_ignore_ascii_case(name) || name.len() > 2 && suggest(line, [name]).is_some()
+        };
+        lines.map(str::trim_end).find(is_near).map(str::to_owned)
     }
 
     fn join(&mut self, logical: &mut Logical) {

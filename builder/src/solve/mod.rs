@@ -152,9 +152,11 @@ impl Solver<'_> {
         if image.layers().iter().any(missing) {
             let step = vertex.step.id;
             let report = |transfer| self.progress.report(Event::Transfer { step, transfer });
-            self.sources
-                .fetch(image, &report)
-                .map_err(|source| BuildError::Image { span: vertex.step.span, source })?;
+            self.sources.fetch(image, &report).map_err(|source| BuildError::Image {
+                span: vertex.step.span,
+                suggestion: None,
+                source,
+            })?;
         }
         Ok(Solved::source(Value::Rootfs(Arc::new(Rootfs::of_image(image.layers().to_vec())))))
     }

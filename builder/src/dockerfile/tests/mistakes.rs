@@ -140,6 +140,11 @@ fn suggestions_are_made() {
     assert_eq!(help("run --mont=x y").as_deref(), Some("did you mean --mount?"));
     assert_eq!(help("RUN --network=hots y").as_deref(), Some("did you mean host?"));
     assert_eq!(help("BADCMD"), None);
+    for (name, line) in [("EOF", "EOFF"), ("EOF", "  EOF"), ("EOF", "eof"), ("-EOF", " EOF")] {
+        let found = help(&format!("RUN <<{name}\nx\n{line}"));
+        assert!(found.is_some_and(|help| help.contains(&format!("{line:?}"))), "A032: {line:?}");
+    }
+    assert_eq!(help("RUN <<E\nx\ny"), None);
 }
 
 #[test]
