@@ -100,6 +100,19 @@ fn the_cache_can_be_looked_at() {
     session.kiln(["store", "gc", "--dry-run"]).ok().prints(&["would free"]);
     assert_eq!(said(&session, &context, &[]).matches("CACHED").count(), 2, "a dry run removes nothing");
     session.kiln(["store", "verify"]).ok().says(&["0 faults"]);
+    let key = rows(&session.kiln(["store", "rm", "--format", "json", run]).ok().stdout);
+    assert!(key.len() == 1 && key[0]["Key"].as_str().unwrap().starts_with(run));
+    session.kiln(["rmi", "app"]).ok();
+    let gone = rows(&session.kiln(["store", "gc", "--format", "json"]).ok().stdout);
+    let total = gone.last().unwrap();
+    assert!(gone.iter().any(|row| row["Type"] == "layer" && row["ID"].as_str().unwrap().len() == 71), "{gone:?}");
+    assert!(total["Type"] == "all" && total["Bytes"].as_u64().unwrap() > 0);
+    assert_eq!(session.kiln(["store", "verify", "--format", "json"]).ok().stdout, "");
+}
+
+/// An object a line, as programs read it.
+fn rows(printed: &str) -> Vec<serde_json::Value> {
+    printed.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 #[test]
@@ -111,6 +124,8 @@ fn a_damaged_store_is_told() {
     fs::write(&object, "nonsense").unwrap();
     let told = session.kiln(["store", "verify"]).fails(1).says(&["2 faults"]);
     told.prints(&[object.file_name().unwrap().to_str().unwrap()]);
+    let faults = rows(&session.kiln(["store", "verify", "--format", "json"]).fails(1).stdout);
+    assert!(faults.len() == 2 && faults.iter().any(|fault| fault["Type"] == "object"), "{faults:?}");
 }
 
 #[test]
