@@ -1,16 +1,21 @@
-//! Where base images come from: the store first, else the registry that the name says.
+//! Where base images and remote files come from: the store first, else the server that the name says.
 
 use std::collections::HashMap;
 use std::error::Error;
+use std::fs::File;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use builder::progress::Transfer;
-use builder::source::{ImageSource, ResolvedImage, SourceError};
-use registry::{BlobState, Event, Registry, RemoteImage, TlsVerify};
+use builder::source::{Answer, Download, ImageSource, ResolvedImage, SourceError, Validators};
+use registry::{BlobState, Downloaded, Event, Received, Registry, RemoteImage, TlsVerify};
 use store::refs::TaggedImage;
+use store::tree::Timestamp;
 use store::{Digest, Platform, Reference, Store};
 
 use crate::command::wire;
+
+/// The host of the names that images of `oci-layout://` contexts have within a build. No registry is there (RFC 6761).
+pub(crate) const LAYOUTS: &str = "oci-layout.invalid";
 
 /// When a registry is asked about a name that the store has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,7 +103,8 @@ impl Images {
 
 impl ImageSource for Images {
     fn resolve(&self, reference: &Reference, platform: &Platform) -> Result<ResolvedImage, SourceError> {
-        if self.refresh == Refresh::Missing
+        let is_only_here = reference.repository().host() == LAYOUTS;
+        if (self.refresh == Refresh::Missing || is_only_here)
             && let Some(image) = self.in_store(reference, platform)?
         {
             return Ok(image);
@@ -110,6 +116,46 @@ impl ImageSource for Images {
         let Some(manifest) = image.manifest else { return Ok(()) };
         self.bring(manifest, report).map_err(|source| unavailable(&image.reference, source))
     }
+
+    fn download(
+        &self,
+        wanted: &Download<'_>,
+        into: &mut File,
+        report: &(dyn Fn(Transfer) + Sync),
+    ) -> Result<Answer, SourceError> {
+        let item = called(wanted.url);
+        let watch = |done_bytes, total_bytes: Option<u64>| {
+            let total_bytes = total_bytes.and_then(std::num::NonZeroU64::new);
+            report(Transfer { item: item.clone(), done_bytes, total_bytes });
+            !wanted.cancel.is_cancelled()
+        };
+        let known = wanted.known;
+        let asked = registry::Download {
+            url: wanted.url,
+            authorization: wanted.authorization,
+            etag: known.and_then(|known| known.etag.as_deref()),
+            modified: known.and_then(|known| known.modified.as_deref()),
+            limit_bytes: wanted.limit_bytes,
+        };
+        let registry = self.registry().map_err(|error| SourceError::Download(error.into()))?;
+        match registry.download(&asked, into, &watch) {
+            Ok(Downloaded::Unchanged) => Ok(Answer::Unchanged),
+            Ok(Downloaded::Received(received)) => Ok(file_of(received)),
+            Err(error) => Err(SourceError::Download(error.into())),
+        }
+    }
+}
+
+/// What a file is called while it comes: the end of its URL, without what may be a signature.
+fn called(url: &str) -> String {
+    let path = url.split(['?', '#']).next().unwrap_or(url);
+    path.trim_end_matches('/').rsplit('/').next().unwrap_or_default().to_owned()
+}
+
+fn file_of(received: Received) -> Answer {
+    let Received { etag, modified, modified_secs, is_settled } = received;
+    let validators = Validators { etag, modified: modified.filter(|_| is_settled) };
+    Answer::Received { validators, modified: modified_secs.map(Timestamp::from_secs) }
 }
 
 fn unavailable(reference: &Reference, source: Box<dyn Error + Send + Sync>) -> SourceError {

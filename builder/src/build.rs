@@ -26,6 +26,7 @@ use crate::graph::{Limits, Network, VertexId};
 use crate::lint::{self, Checks, Findings};
 use crate::plan::{ImageRequest, Images, Plan, Planned, plan};
 use crate::progress::{Cancel, Event, Miss, Notice, Outcome, Progress, Step};
+use crate::remote::Remote;
 use crate::solve::{BuildDirectory, Mode, Solution, Solver, Value};
 use crate::source::{ImageSource, ResolvedImage};
 use crate::suggest::suggest;
@@ -36,7 +37,7 @@ pub struct BuildRequest {
     /// The Dockerfile.
     pub dockerfile: DockerfileText,
     /// The build context; `None` for a Dockerfile without one.
-    pub context: Option<ContextDirectory>,
+    pub context: Option<MainContext>,
     /// `--build-context`, by name in lower case.
     pub contexts: BTreeMap<String, NamedContext>,
     /// `--target`: a stage's name or number.
@@ -86,6 +87,44 @@ pub struct ContextDirectory {
     pub ignore_file: Option<DockerfileText>,
 }
 
+/// The build context.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MainContext {
+    /// A directory of the user.
+    Directory(ContextDirectory),
+    /// What was fetched or unpacked: a layer of the store, all of which counts (docs/dockerfile.md, A177).
+    Layer {
+        /// The layer.
+        layer: DiffId,
+        /// Where it came from, for messages.
+        name: String,
+    },
+}
+
+impl MainContext {
+    /// The directory, if it is one.
+    pub fn directory(&self) -> Option<&ContextDirectory> {
+        match self {
+            Self::Directory(directory) => Some(directory),
+            Self::Layer { .. } => None,
+        }
+    }
+
+    /// What a person would call it.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Directory(directory) => directory.path.display().to_string(),
+            Self::Layer { name, .. } => name.clone(),
+        }
+    }
+}
+
+impl From<ContextDirectory> for MainContext {
+    fn from(directory: ContextDirectory) -> Self {
+        Self::Directory(directory)
+    }
+}
+
 /// What `--build-context name=value` stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NamedContext {
@@ -95,6 +134,8 @@ pub enum NamedContext {
     Image(Reference),
     /// Nothing (`docker-image://scratch`).
     Scratch,
+    /// A repository, or an archive by its URL; fetched if something needs it.
+    Remote(Remote),
 }
 
 /// Where a secret comes from. It is read when a step needs it, and not before.
@@ -104,6 +145,20 @@ pub enum SecretSource {
     File(PathBuf),
     /// A variable of kiln's own environment.
     Environment(String),
+}
+
+impl SecretSource {
+    /// Reads the secret.
+    pub(crate) fn read(&self) -> std::io::Result<Vec<u8>> {
+        match self {
+            Self::File(path) => std::fs::read(path),
+            Self::Environment(name) => {
+                use std::os::unix::ffi::OsStringExt;
+                let value = std::env::var_os(name).ok_or(std::io::ErrorKind::NotFound)?;
+                Ok(value.into_vec())
+            }
+        }
+    }
 }
 
 /// What a build may do only if somebody says so.
@@ -333,7 +388,8 @@ impl Parties<'_> {
     /// What only the plan tells: variables that nothing defines, and sources that are ignored.
     fn findings(&self, planned: &Planned) -> Result<Vec<Diagnostic>, BuildError> {
         let mut findings = planned.diagnostics.clone();
-        let ignored = self.request.context.as_ref().map(context::ignored).transpose();
+        let directory = self.request.context.as_ref().and_then(MainContext::directory);
+        let ignored = directory.map(context::ignored).transpose();
         if let Some((file, rules)) = ignored.map_err(BuildError::Context)?.flatten() {
             findings.extend(lint::ignored_sources(&planned.graph, &file, &rules));
         }

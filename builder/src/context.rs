@@ -4,20 +4,28 @@
 //! they were checked out. Links are never followed out of it, and files are opened by descriptor.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Seek};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use store::compress::{Expansion, decompress};
 use store::fs::{Dir, Kind};
 use store::scan::{Attributes, Ownership, ScanError, ScanOptions, Times, Verdict, scan};
-use store::{Contents, RelPath, StatCache, Store, StoreError, Tree};
+use store::tree::{Leaf, Node};
+use store::{Contents, DiffId, RelPath, StatCache, Store, StoreError, Tree};
 
 use crate::build::{ContextDirectory, DockerfileText};
+use crate::copy::select::{entry_at, resolve};
+use crate::error::StepError;
 use crate::graph::Clock;
 use crate::ignore::{IgnoreError, IgnoreFile};
+use crate::solve::Rootfs;
 
 /// The name of the ignore file in a context.
 const IGNORE_FILE: &str = ".dockerignore";
+
+/// What a Dockerfile may be called without anybody saying so (docs/dockerfile.md, A003).
+const NAMES: [&str; 3] = ["Dockerfile", "Containerfile", "dockerfile"];
 
 /// How large a Dockerfile or an ignore file may be.
 const TEXT_LIMIT_BYTES: u64 = 16 << 20;
@@ -55,6 +63,9 @@ pub enum ContextError {
         #[source]
         source: IgnoreError,
     },
+    /// A context that is a layer cannot be read.
+    #[error("cannot read the build context")]
+    Layer(#[source] Box<StepError>),
     /// What is remembered of earlier scans cannot be read or written.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -108,12 +119,54 @@ pub fn locate(context: &Path, file: Option<&Path>) -> Result<(DockerfileText, Op
         return Ok((dockerfile, read_path(Path::new(&beside))?));
     }
     let root = Dir::open(context).map_err(|errno| read_error(context)(errno.into()))?;
-    for name in ["Dockerfile", "Containerfile", "dockerfile"] {
+    for name in NAMES {
         if let Some(dockerfile) = read_inside(&root, context, name)? {
             return Ok((dockerfile, read_inside(&root, context, &format!("{name}.dockerignore"))?));
         }
     }
     Err(not_found(&context.join("Dockerfile")))
+}
+
+/// Finds the Dockerfile in a context that is a layer: by name, or under the usual ones. Links lead nowhere but into
+/// the layer.
+pub fn locate_in_layer(store: &Store, layer: DiffId, file: Option<&str>) -> Result<DockerfileText, ContextError> {
+    let rootfs = Rootfs::of_image(vec![layer]);
+    let failed = |error: StepError| ContextError::Layer(Box::new(error));
+    let tree = rootfs.tree(store).map_err(|error| failed(error.into()))?;
+    let contents = rootfs.contents(store).map_err(failed)?;
+    let names = file.map_or_else(|| NAMES.to_vec(), |file| vec![file]);
+    for name in &names {
+        let Ok(path) =
+            RelPath::clean(name.as_bytes()).map_err(drop).and_then(|path| resolve(&tree, &path).map_err(drop))
+        else {
+            continue;
+        };
+        if let Some((_, Node::Leaf(Leaf::File { content, size_bytes }))) = entry_at(&tree, &path)
+            && size_bytes <= TEXT_LIMIT_BYTES
+        {
+            let bytes = contents.read(content, size_bytes).map_err(|error| failed(error.into()))?;
+            return Ok(DockerfileText { name: (*name).to_owned(), bytes });
+        }
+    }
+    Err(not_found(Path::new(names[0])))
+}
+
+/// Unpacks an archive, compressed or not, into the store; `None` for what is no archive. Nobody here made it, so that
+/// it may be made to fill the disk.
+pub fn unpack(store: &Store, file: &mut File) -> Result<Option<DiffId>, StepError> {
+    let mut again = || file.rewind().and_then(|()| file.try_clone()).map_err(StepError::Archive);
+    if !starts_archive(again()?) {
+        return Ok(None);
+    }
+    let plain = decompress(again()?).map_err(StepError::Archive)?.limit(Expansion::default());
+    Ok(Some(store.import_layer(plain, None)?.diff_id()))
+}
+
+/// Whether something is a tar, compressed or not: whether its first header adds up.
+pub(crate) fn starts_archive(input: impl Read + Send) -> bool {
+    let Ok(mut reader) = decompress(input) else { return false };
+    let mut header = [0; 512];
+    reader.read_exact(&mut header).is_ok() && adds_up(&header)
 }
 
 fn ignore_file(root: &Dir, directory: &ContextDirectory) -> Result<Option<(String, IgnoreFile)>, ContextError> {
@@ -177,4 +230,16 @@ fn read_error(path: &Path) -> impl FnOnce(std::io::Error) -> ContextError {
 
 fn not_found(path: &Path) -> ContextError {
     read_error(path)(std::io::ErrorKind::NotFound.into())
+}
+
+/// The checksum of a tar header, which all its forms have: the sum of its bytes, its own as blanks.
+fn adds_up(header: &[u8; 512]) -> bool {
+    let field = header[148..156].iter().copied().filter(u8::is_ascii_digit);
+    let stored = field.fold(0_u32, |sum, digit| sum.wrapping_mul(8).wrapping_add(u32::from(digit - b'0')));
+    let sum = |value: &dyn Fn(u8) -> i32| -> i32 {
+        header.iter().enumerate().map(|(at, byte)| if (148..156).contains(&at) { 32 } else { value(*byte) }).sum()
+    };
+    let stored = i32::try_from(stored).unwrap_or(-1);
+    header.iter().any(|byte| *byte != 0)
+        && (stored == sum(&|byte| i32::from(byte)) || stored == sum(&|byte| i32::from(byte.cast_signed())))
 }

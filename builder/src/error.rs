@@ -17,6 +17,7 @@ use crate::diagnostic::{Diagnostic, Span};
 use crate::executor::{ExecuteError, Exit};
 use crate::lint::ChecksError;
 use crate::progress::Step;
+use crate::remote::RemoteError;
 use crate::source::SourceError;
 
 /// Why there is no image.
@@ -172,6 +173,9 @@ pub enum StepError {
     /// An image cannot be had.
     #[error(transparent)]
     Source(#[from] SourceError),
+    /// Something that lies elsewhere cannot be had.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
     /// A command could not be executed.
     #[error(transparent)]
     Execute(#[from] ExecuteError),

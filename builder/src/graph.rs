@@ -17,6 +17,7 @@ pub use command::{
 
 use crate::copy::{Destination, ModeChange, OwnerSpec, Times};
 use crate::progress::{Step, StepId};
+use crate::remote::Remote;
 use crate::source::ResolvedImage;
 
 /// Names a vertex: its place in the graph.
@@ -58,12 +59,23 @@ pub enum Op {
     Image(Box<ResolvedImage>),
     /// Reads a directory of the user.
     Context(ContextName),
+    /// Fetches something that lies elsewhere.
+    Remote(Box<RemoteOp>),
     /// Copies files: COPY and ADD.
     Copy(Box<CopyOp>),
     /// Executes a command.
     Run(Box<RunOp>),
     /// Makes a working directory.
     Workdir(WorkdirOp),
+}
+
+/// Something that lies elsewhere.
+#[derive(Debug, Clone)]
+pub struct RemoteOp {
+    /// What.
+    pub remote: Remote,
+    /// What becomes of an archive.
+    pub archive: Archives,
 }
 
 /// Which directory of the user.
@@ -145,6 +157,15 @@ pub enum CopySource {
         pivot: String,
         /// What is copied with its parents; may hold `**`.
         pattern: String,
+    },
+    /// A file that was fetched.
+    Fetched {
+        /// The tree with nothing but the file.
+        from: VertexId,
+        /// The file's name.
+        name: String,
+        /// What becomes of it if it is an archive.
+        archive: Archives,
     },
     /// A file that stands in the Dockerfile.
     Inline {
@@ -249,7 +270,7 @@ impl Op {
     /// The vertices that must be done before, each once.
     pub fn inputs(&self) -> Vec<VertexId> {
         let mut inputs = match self {
-            Self::Scratch | Self::Image(_) | Self::Context(_) => Vec::new(),
+            Self::Scratch | Self::Image(_) | Self::Context(_) | Self::Remote(_) => Vec::new(),
             Self::Workdir(workdir) => vec![workdir.base],
             Self::Copy(copy) => {
                 std::iter::once(copy.base).chain(copy.sources.iter().filter_map(CopySource::from)).collect()
@@ -266,7 +287,7 @@ impl CopySource {
     /// The tree that it names something in.
     pub fn from(&self) -> Option<VertexId> {
         match self {
-            Self::Path { from, .. } | Self::WithParents { from, .. } => Some(*from),
+            Self::Path { from, .. } | Self::WithParents { from, .. } | Self::Fetched { from, .. } => Some(*from),
             Self::Inline { .. } => None,
         }
     }

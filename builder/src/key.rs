@@ -16,6 +16,7 @@
 //! | | `host NAME`, `hostname`, `shm size`, `limit NAME` | commands see them |
 //! | | `platform`, `epoch` | commands see them |
 //! | COPY, ADD | `source` | id of each file or directory that is copied, after ignore rules and `--exclude` |
+//! | | `unpacked` | which of the sources are archives whose files are copied |
 //! | | `destination`, `owner`, `mode`, `times` | resolved to numbers |
 //! | | `link` | whether it lies on the base or on nothing |
 //! | | `at /path` | what the base has along the destination: kind, owner, mode, attributes, link target |
@@ -55,6 +56,8 @@ const DOMAIN: &str = "kiln action 1";
 pub struct CopyKey<'a> {
     /// The ids of what is copied, in order.
     pub sources: Vec<TreeId>,
+    /// The places of those among them that are archives to unpack.
+    pub unpacked: Vec<usize>,
     /// Where it goes.
     pub destination: &'a Destination,
     /// `--chown`
@@ -125,8 +128,9 @@ pub fn run_parts(run: &RunOp, root: TreeId, bound: &dyn Fn(usize) -> String) -> 
 
 /// The parts of a COPY or ADD.
 pub fn copy_parts(key: &CopyKey<'_>) -> Vec<Part> {
-    let CopyKey { sources, destination, owner, mode, footing, times, facts } = key;
+    let CopyKey { sources, unpacked, destination, owner, mode, footing, times, facts } = key;
     let mut parts: Vec<Part> = sources.iter().map(|source| Part::text(SOURCE, source.to_string())).collect();
+    parts.extend(unpacked.iter().map(|place| Part::text("unpacked", place.to_string())));
     let slash = if destination.form == Form::Directory { "/" } else { "" };
     parts.push(Part::text("destination", format!("{}{slash}", destination.path)));
     parts.extend(owner.map(|owner| Part::text("owner", owner.to_string())));

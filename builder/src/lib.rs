@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Each arrow is one function from value to value. Nothing left of `solve` does IO. The crate knows
-//! no registry, no terminal and no command line: images come through an [`ImageSource`], commands
+//! no registry, no terminal and no command line: images and files come through an [`ImageSource`], commands
 //! run through an [`Executor`], and what happens is told to a [`Progress`].
 
 pub mod build;
@@ -28,6 +28,7 @@ pub mod pattern;
 pub mod plan;
 pub mod progress;
 pub mod record;
+pub mod remote;
 pub mod solve;
 pub mod source;
 pub mod suggest;

@@ -36,6 +36,12 @@ impl Glob {
         self.0.matches(path)
     }
 
+    /// The pattern that matches a text and nothing else.
+    pub fn literal(text: &str) -> String {
+        let escape = |c: char| if matches!(c, '*' | '?' | '[' | '\\') { vec!['\\', c] } else { vec![c] };
+        text.chars().flat_map(escape).collect()
+    }
+
     /// Whether a text has something that would match more than itself. A character after a
     /// backslash does not count.
     pub fn has_wildcards(text: &[u8]) -> bool {

@@ -214,7 +214,6 @@ fn refusals_name_the_place() {
             "FROM base AS x\nCOPY --from=y /a /b\nFROM base AS y\nFROM x\n",
             "it needs to be defined before current stage",
         ),
-        ("FROM base\nADD http://example.test/x /x\n", "ADD of URLs is not supported yet"),
         ("FROM base\nRUN --mount=type=ssh true\n", "RUN --mount=type=ssh is not supported yet"),
         ("FROM base\nRUN --mount=type=secret,id=x,required=true true\n", "secret \"x\" is required"),
         ("FROM missing\n", "missing:latest: not found"),

@@ -333,7 +333,7 @@ fn a170_the_ignore_file_beside_the_dockerfile_wins() {
     house.file("a", "1").file("b", "2").file(".dockerignore", "a\n");
     let mut request = house.request("FROM scratch\nCOPY . /\n");
     let beside = DockerfileText { name: "Dockerfile.dockerignore".into(), bytes: b"b\n".to_vec() };
-    request.context = Some(ContextDirectory { path: house.context.clone(), ignore_file: Some(beside) });
+    request.context = Some(ContextDirectory { path: house.context.clone(), ignore_file: Some(beside) }.into());
     let files = house.files(&house.try_build(&request).unwrap());
     assert!(files.contains_key("/a") && !files.contains_key("/b"));
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use builder::build::{ContextDirectory, DockerfileText, SecretSource};
 use builder::executor::Exit;
 use builder::progress::{Outcome, Quiet, Transfer};
+use builder::source::{Answer, Download};
 use builder::{BuildError, BuildRequest, Built, ImageSource, ResolvedImage, SandboxExecutor, SourceError};
 use store::tree::{Leaf, Node};
 use store::{Contents, Platform, Reference, RelPath, Store};
@@ -24,6 +25,15 @@ impl ImageSource for NoImages {
 
     fn fetch(&self, _: &ResolvedImage, _: &(dyn Fn(Transfer) + Sync)) -> Result<(), SourceError> {
         unreachable!("nothing was resolved")
+    }
+
+    fn download(
+        &self,
+        _: &Download<'_>,
+        _: &mut std::fs::File,
+        _: &(dyn Fn(Transfer) + Sync),
+    ) -> Result<Answer, SourceError> {
+        unreachable!("no URL is named")
     }
 }
 
@@ -54,7 +64,7 @@ impl House {
     fn request(&self, rest: &str) -> BuildRequest {
         let bytes = format!("{BASE}{rest}").into_bytes();
         let mut request = BuildRequest::new(DockerfileText { name: "Dockerfile".into(), bytes });
-        request.context = Some(ContextDirectory { path: self.context(), ignore_file: None });
+        request.context = Some(ContextDirectory { path: self.context(), ignore_file: None }.into());
         request
     }
 

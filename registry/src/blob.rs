@@ -245,8 +245,8 @@ impl Read for BlobReader<'_> {
 }
 
 /// Notices a server that sends, but hardly. Only time spent waiting for it counts.
-struct Pace {
-    window: Duration,
+pub(crate) struct Pace {
+    pub(crate) window: Duration,
     waited: Duration,
     bytes: u64,
 }
@@ -254,7 +254,7 @@ struct Pace {
 impl Pace {
     const LEAST_BYTES_PER_SECOND: u64 = 1024;
 
-    fn new(window: Duration) -> Self {
+    pub(crate) fn new(window: Duration) -> Self {
         Self { window, waited: Duration::ZERO, bytes: 0 }
     }
 
@@ -262,7 +262,7 @@ impl Pace {
         *self = Self::new(self.window);
     }
 
-    fn is_too_slow(&mut self, waited: Duration, bytes: usize) -> bool {
+    pub(crate) fn is_too_slow(&mut self, waited: Duration, bytes: usize) -> bool {
         self.waited += waited;
         self.bytes += bytes as u64;
         if self.waited < self.window {

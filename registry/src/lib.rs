@@ -1,4 +1,4 @@
-//! The other side of the wire: credentials, pull, push.
+//! The other side of the wire: credentials, pull, push, and files by their URL.
 //!
 //! ```text
 //!   Reference --resolve--> manifest --pull--> layers of the store, tag last
@@ -28,6 +28,7 @@ mod challenge;
 mod check;
 mod chunks;
 mod credentials;
+mod download;
 mod event;
 mod host;
 mod login;
@@ -50,6 +51,7 @@ pub use blob::BlobError;
 pub use check::{Aspect, Finding, Verdict};
 pub use chunks::Uploads;
 pub use credentials::{Credential, Credentials, CredentialsError, Erased, Kept, Secret};
+pub use download::{Download, DownloadError, Downloaded, Received, Watch};
 pub use event::{BlobState, Event, Progress};
 pub use host::{Host, HostError};
 pub use login::LoginError;

@@ -322,7 +322,7 @@ pub(crate) async fn read_bounded(
     }
 }
 
-async fn refusal(response: Response, call: &Call, shown: Shown, stall: Duration) -> RequestError {
+pub(crate) async fn refusal(response: Response, call: &Call, shown: Shown, stall: Duration) -> RequestError {
     const LIMIT_BYTES: u64 = 64 << 10;
     let (host, status) = (host_of(response.url()), response.status().as_u16());
     let retry_after = retry_after_of(&response);

@@ -1,6 +1,7 @@
 //! `kiln build`
 
 mod call;
+mod place;
 mod request;
 
 use std::io::{self, Write};
@@ -28,19 +29,21 @@ use crate::ui::{Style, excerpt};
 /// Build an image from a Dockerfile
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The build context: a directory, or `-` for a Dockerfile on standard input
-    #[arg(value_name = "PATH")]
+    /// The build context: a directory, a git repository (`URL.git#REF:DIRECTORY`), the URL of an archive or of a
+    /// Dockerfile, or `-` for either on standard input
+    #[arg(value_name = "PATH|URL|-")]
     context: PathBuf,
     /// Name the result, `name[:tag]`; may be given several times
     #[arg(short, long = "tag", value_name = "NAME")]
     tags: Vec<Reference>,
-    /// The Dockerfile [default: PATH/Dockerfile, else PATH/Containerfile]; `-` reads standard input
+    /// The Dockerfile [default: PATH/Dockerfile, else PATH/Containerfile]: a file, a URL, or `-` for standard input
     #[arg(short, long, value_name = "FILE")]
     file: Option<PathBuf>,
     /// Set an ARG; without a value it is taken from the environment
     #[arg(long = "build-arg", value_name = "NAME[=VALUE]")]
     build_args: Vec<String>,
-    /// Another directory or image that FROM, COPY and mounts can name
+    /// A directory, git repository, archive's URL, `docker-image://NAME` or `oci-layout://PATH:TAG` that FROM, COPY
+    /// and mounts can name
     #[arg(long = "build-context", value_name = "NAME=PLACE")]
     build_contexts: Vec<String>,
     /// Stop at this stage, by name or number
@@ -109,10 +112,14 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode, Failure> {
     let store = context.store()?;
     let style = if args.quiet { Style::Quiet } else { args.progress };
-    let request = args.request()?;
-    crate::interrupt::cancel_on_signals(&request.cancel)?;
+    let cancel = builder::Cancel::default();
+    crate::interrupt::cancel_on_signals(&cancel)?;
     let images =
         Images::new(store.clone(), if args.pull { Refresh::Always } else { Refresh::Missing }, args.tls.verify());
+    let request = match args.request(&store, &images, &cancel) {
+        Err(_) if cancel.is_cancelled() => return Ok(ExitCode::from(130)),
+        other => other?,
+    };
     if !args.call.is_build() {
         return args.call.answer(&request, &store, &images).map_err(|failure| match failure {
             call::CallFailure::Build(error) => explain(error, &request),

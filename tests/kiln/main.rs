@@ -13,5 +13,6 @@ mod portable;
 mod registries;
 mod running;
 mod session;
+mod sources;
 mod terminal;
 mod user;

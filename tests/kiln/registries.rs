@@ -113,7 +113,7 @@ fn a_login_opens_and_a_logout_closes() {
     session.kiln(["tag", "busybox", &name]).ok();
     session.kiln(["push", &name]).fails(1).says(&["cannot push", "HTTP 401", "hint: log in", "kiln login"]);
     let login = |password: &str| {
-        session.kiln_with_input(["login", "-u", "user", "--password-stdin", &host], &format!("{password}\n"))
+        session.kiln_with_input(["login", "-u", "user", "--password-stdin", &host], format!("{password}\n"))
     };
     login("wrong").fails(1).says(&["cannot log in", "HTTP 401", "hint: check the user name"]);
     assert!(!session.path(".docker/config.json").exists(), "what was refused is not kept");

@@ -119,12 +119,16 @@ impl Session {
     }
 
     /// Runs kiln to its end with that on its standard input.
-    pub(crate) fn kiln_with_input<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>, input: &str) -> Ran {
+    pub(crate) fn kiln_with_input<S: AsRef<OsStr>>(
+        &self,
+        arguments: impl IntoIterator<Item = S>,
+        input: impl AsRef<[u8]>,
+    ) -> Ran {
         let mut command = self.command();
         command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("run kiln");
         // A command that fails early does not read it.
-        let _ = child.stdin.take().expect("a pipe").write_all(input.as_bytes());
+        let _ = child.stdin.take().expect("a pipe").write_all(input.as_ref());
         Ran::from(child.wait_with_output().expect("wait for kiln"))
     }
 

@@ -33,6 +33,6 @@ pub(crate) fn ignored_sources(graph: &Graph, file: &str, rules: &IgnoreFile) -> 
 fn pattern(source: &CopySource) -> Option<&str> {
     match source {
         CopySource::Path { pattern, .. } | CopySource::WithParents { pattern, .. } => Some(pattern),
-        CopySource::Inline { .. } => None,
+        CopySource::Inline { .. } | CopySource::Fetched { .. } => None,
     }
 }

@@ -12,6 +12,7 @@ use crate::dockerfile::{Add, Copy, Expansion, Files, Heredoc, Source, Statement,
 use crate::expand::expand_document;
 use crate::graph::{Archives, CopyKind, CopyOp, CopySource, Footing, Op, VertexId};
 use crate::progress::StepKind;
+use crate::remote::{Checksum, GitDirectory, GitSource, Remote, redacted};
 
 /// The words of a COPY or ADD, expanded.
 struct Words {
@@ -28,6 +29,15 @@ struct Manner<'m> {
     from: Option<&'m str>,
     parents: bool,
     archives: Archives,
+    remote: RemoteFlags,
+}
+
+/// What ADD says of sources that lie elsewhere.
+#[derive(Default)]
+struct RemoteFlags {
+    checksum: Option<(String, Span)>,
+    keep_git_dir: Option<bool>,
+    archive: Option<Archives>,
 }
 
 impl Planner<'_> {
@@ -39,7 +49,8 @@ impl Planner<'_> {
         place: &Place,
     ) -> Result<(), PlanError> {
         let from = copy.from.as_ref().map(|from| from.text.as_str()).filter(|from| !from.is_empty());
-        let manner = Manner { kind: CopyKind::Copy, from, parents: copy.parents, archives: Archives::Keep };
+        let (archives, remote) = (Archives::Keep, RemoteFlags::default());
+        let manner = Manner { kind: CopyKind::Copy, from, parents: copy.parents, archives, remote };
         self.files(&copy.files, manner, statement, state, place)
     }
 
@@ -50,11 +61,11 @@ impl Planner<'_> {
         state: &mut State,
         place: &Place,
     ) -> Result<(), PlanError> {
-        if let Some(checksum) = &add.checksum {
-            return Err(refused_checksum(add, checksum));
-        }
+        let checksum = self.checksum(add, state)?;
         let archives = if add.unpack == Some(false) { Archives::Keep } else { Archives::Unpack };
-        let manner = Manner { kind: CopyKind::Add, from: None, parents: false, archives };
+        let unpack = if add.unpack == Some(true) { Archives::Unpack } else { Archives::Keep };
+        let remote = RemoteFlags { checksum, keep_git_dir: add.keep_git_dir, archive: Some(unpack) };
+        let manner = Manner { kind: CopyKind::Add, from: None, parents: false, archives, remote };
         self.files(&add.files, manner, statement, state, place)
     }
 
@@ -67,18 +78,33 @@ impl Planner<'_> {
         place: &Place,
     ) -> Result<(), PlanError> {
         let words = self.words(files, state)?;
-        for (path, span) in &words.paths {
-            refuse_remote(path, manner.kind, *span)?;
-        }
-        let (source, origin) = if words.paths.is_empty() {
+        let remotes =
+            words.paths.iter().map(|(path, span)| manner.remote(path, *span)).collect::<Result<Vec<_>, _>>()?;
+        let (local, origin) = if remotes.iter().all(Option::is_some) {
             (state.root, Origin::Scratch)
         } else {
             self.origin(manner.from, place.stage, statement.span)?
         };
+        let mut sources = Vec::new();
+        for ((path, span), remote) in words.paths.iter().zip(&remotes) {
+            sources.push(match remote {
+                None => local_source(path, local, manner.parents),
+                Some(remote) => {
+                    let from = self.remote(remote, place.stage, *span);
+                    fetched_source(remote, from, manner.remote.archive.unwrap_or(Archives::Keep))
+                }
+            });
+        }
+        sources.extend(
+            words.documents.iter().map(|(name, content)| CopySource::Inline {
+                name: name.clone(),
+                content: content.clone().into_bytes(),
+            }),
+        );
         let op = CopyOp {
             kind: manner.kind,
             base: state.root,
-            sources: sources(&words, source, manner.parents),
+            sources,
             destination: destination(&words.destination, files.destination.span, state)?,
             owner: words.chown.as_deref().map(OwnerSpec::parse),
             mode: mode(&words, files.chmod.as_ref())?,
@@ -130,19 +156,22 @@ fn document(heredoc: &Heredoc, state: &State) -> Result<String, PlanError> {
     }
 }
 
-fn sources(words: &Words, from: VertexId, parents: bool) -> Vec<CopySource> {
-    let path = |(path, _): &(String, Span)| match parents {
-        false => CopySource::Path { from, pattern: path.clone() },
+fn local_source(path: &str, from: VertexId, parents: bool) -> CopySource {
+    match parents {
+        false => CopySource::Path { from, pattern: path.to_owned() },
         true => {
             let (pivot, pattern) = path.split_once("/./").unwrap_or(("/", path));
             CopySource::WithParents { from, pivot: pivot.to_owned(), pattern: pattern.to_owned() }
         }
-    };
-    let inline = |(name, content): &(String, String)| CopySource::Inline {
-        name: name.clone(),
-        content: content.clone().into_bytes(),
-    };
-    words.paths.iter().map(path).chain(words.documents.iter().map(inline)).collect()
+    }
+}
+
+/// A file by its name, a repository with all that is in it.
+fn fetched_source(remote: &Remote, from: VertexId, archive: Archives) -> CopySource {
+    match remote {
+        Remote::Url(url) => CopySource::Fetched { from, name: url.name.clone(), archive },
+        Remote::Git(_) => CopySource::Path { from, pattern: "/".to_owned() },
+    }
 }
 
 fn destination(text: &str, span: Span, state: &State) -> Result<Destination, PlanError> {
@@ -171,38 +200,79 @@ fn history(words: &Words, manner: &Manner<'_>) -> String {
             text.push_str(&format!(" --{flag}={value}"));
         }
     }
-    words.paths.iter().for_each(|(path, _)| text.push_str(&format!(" {path}")));
+    words.paths.iter().for_each(|(path, _)| text.push_str(&format!(" {}", redacted(path))));
     words.documents.iter().for_each(|(name, _)| text.push_str(&format!(" <<{name}")));
     format!("{text} {} # buildkit", words.destination)
 }
 
-fn refuse_remote(path: &str, kind: CopyKind, span: Span) -> Result<(), PlanError> {
-    let (is_url, is_git) = (is_url(path), is_git(path));
-    match kind {
-        CopyKind::Copy if is_git => Err(error_at(span, "source can't be a git ref for COPY")),
-        CopyKind::Copy if is_url => Err(error_at(span, "source can't be a URL for COPY")),
-        CopyKind::Add if is_git => Err(error_at(span, "ADD of git repositories is not supported yet")),
-        CopyKind::Add if is_url => Err(error_at(span, "ADD of URLs is not supported yet")),
-        _ => Ok(()),
+impl Manner<'_> {
+    /// What a source names that lies elsewhere; `None` for a path.
+    fn remote(&self, path: &str, span: Span) -> Result<Option<Remote>, PlanError> {
+        if self.from.is_some() {
+            return Ok(None);
+        }
+        let mut remote = match Remote::parse(path) {
+            Ok(None) => return Ok(None),
+            Ok(Some(Remote::Url(_))) if self.kind == CopyKind::Copy => {
+                return Err(error_at(span, "source can't be a URL for COPY"));
+            }
+            Ok(Some(Remote::Git(_))) | Err(_) if self.kind == CopyKind::Copy => {
+                return Err(error_at(span, "source can't be a git ref for COPY"));
+            }
+            Ok(Some(remote)) => remote,
+            Err(error) => return Err(error_at(span, error.to_string())),
+        };
+        match &mut remote {
+            Remote::Url(url) => {
+                let parse = |(text, span): &(String, Span)| {
+                    Checksum::parse(text).map_err(|error| error_at(*span, error.to_string()))
+                };
+                url.checksum = self.remote.checksum.as_ref().map(parse).transpose()?;
+            }
+            Remote::Git(git) => self.remote.apply(git)?,
+        }
+        Ok(Some(remote))
     }
 }
 
-fn is_url(path: &str) -> bool {
-    path.starts_with("http://") || path.starts_with("https://")
+impl RemoteFlags {
+    /// A flag and the URL may say the same, or one of them something.
+    fn apply(&self, git: &mut GitSource) -> Result<(), PlanError> {
+        if let Some((checksum, span)) = &self.checksum {
+            if git.checksum.as_ref().is_some_and(|other| other != checksum) {
+                let other = git.checksum.as_deref().unwrap_or_default();
+                return Err(error_at(*span, format!("checksum mismatch {checksum:?} != {other:?}")));
+            }
+            git.checksum = Some(checksum.clone());
+        }
+        match self.keep_git_dir {
+            Some(true) => git.directory = GitDirectory::Keep,
+            Some(false) => git.directory = GitDirectory::Drop,
+            None => {}
+        }
+        Ok(())
+    }
 }
 
-fn is_git(path: &str) -> bool {
-    let repository = path.split(['#', '?']).next().unwrap_or(path);
-    ["git://", "ssh://", "git@"].iter().any(|start| path.starts_with(start))
-        || is_url(path) && repository.trim_end_matches('/').ends_with(".git")
-}
-
-/// `--checksum` stands only beside one remote source.
-fn refused_checksum(add: &Add, checksum: &Word) -> PlanError {
-    let message = match add.files.sources.as_slice() {
-        [Source::Path(path)] if is_url(&path.text) || is_git(&path.text) => "ADD --checksum is not supported yet",
-        [_] => "checksum requires HTTP(S) or Git sources",
-        _ => "checksum can't be specified for multiple sources",
-    };
-    error_at(checksum.span, message)
+impl Planner<'_> {
+    /// `--checksum` stands only beside one remote source.
+    fn checksum(&self, add: &Add, state: &State) -> Result<Option<(String, Span)>, PlanError> {
+        let Some(word) = &add.checksum else { return Ok(None) };
+        let text = expanded(word, &state.variables, self.escape())?.text;
+        if text.is_empty() {
+            return Ok(None);
+        }
+        let message = match add.files.sources.as_slice() {
+            [Source::Path(path)] => {
+                let path = expanded(path, &state.variables, self.escape())?.text;
+                match Remote::parse(&path) {
+                    Ok(None) => "checksum requires HTTP(S) or Git sources",
+                    _ => return Ok(Some((text, word.span))),
+                }
+            }
+            [_] => "checksum requires HTTP(S) or Git sources",
+            _ => "checksum can't be specified for multiple sources",
+        };
+        Err(error_at(word.span, message))
+    }
 }

@@ -213,8 +213,8 @@ impl<'a> Stages<'a> {
         stage: Option<&str>,
         span: Span,
     ) -> Result<Origin, PlanError> {
-        if let Some(context) = stage.and_then(|name| self.request.contexts.get(name).map(|context| (name, context))) {
-            return Ok(self.context(context.0, context.1, platform, span));
+        if let Some((name, context)) = stage.and_then(|name| self.stand_in(name, platform)) {
+            return Ok(self.context(name, context, platform, span));
         }
         match self.by_name.get(image) {
             Some(stage) => Ok(Origin::Stage(*stage)),
@@ -227,7 +227,7 @@ impl<'a> Stages<'a> {
         if text == "scratch" {
             return Ok(Origin::Scratch);
         }
-        if let Some((name, context)) = self.named(text) {
+        if let Some((name, context)) = self.named(text, platform) {
             return Ok(self.context(name, context, platform, span));
         }
         let reference: Reference =
@@ -236,18 +236,37 @@ impl<'a> Stages<'a> {
     }
 
     /// A named context by what the file says: the name itself, or an image name in any spelling.
-    fn named(&self, text: &str) -> Option<(&'a str, &'a NamedContext)> {
+    fn named(&self, text: &str, platform: Option<&Platform>) -> Option<(&'a str, &'a NamedContext)> {
         let lower = text.to_lowercase();
         let wanted = text.parse::<Reference>().ok();
         let same = |name: &str| {
             name.eq_ignore_ascii_case(&lower) || wanted.is_some() && name.parse::<Reference>().ok() == wanted
         };
-        self.request.contexts.iter().find(|(name, _)| same(name)).map(|(name, context)| (name.as_str(), context))
+        self.given(same, platform)
+    }
+
+    /// The named context that stands in for a stage.
+    pub(super) fn stand_in(&self, stage: &str, platform: Option<&Platform>) -> Option<(&'a str, &'a NamedContext)> {
+        self.given(|name| name == stage, platform)
+    }
+
+    /// One for this platform (`name::platform`) comes before one for all (docs/dockerfile.md, C027).
+    fn given(&self, same: impl Fn(&str) -> bool, platform: Option<&Platform>) -> Option<(&'a str, &'a NamedContext)> {
+        let platform = platform.or(self.request.platform.as_ref()).cloned().unwrap_or_else(Platform::host);
+        let fits = |key: &str| match key.split_once("::") {
+            Some((name, of)) => same(name) && of.parse().is_ok_and(|of: Platform| of == platform),
+            None => false,
+        };
+        let contexts = || self.request.contexts.iter();
+        let found = contexts().find(|(key, _)| fits(key)).or_else(|| contexts().find(|(key, _)| same(key)));
+        found.map(|(key, context)| (key.as_str(), context))
     }
 
     fn context(&self, name: &str, context: &NamedContext, platform: Option<&Platform>, span: Span) -> Origin {
         match context {
-            NamedContext::Directory(_) => Origin::Directory(ContextName::Named(name.to_owned())),
+            NamedContext::Directory(_) | NamedContext::Remote(_) => {
+                Origin::Directory(ContextName::Named(name.to_owned()))
+            }
             NamedContext::Image(reference) => Origin::Image(self.image(reference.clone(), platform, span)),
             NamedContext::Scratch => Origin::Scratch,
         }

@@ -7,17 +7,19 @@ use store::{Platform, RelPath};
 use super::reach::{Origin, Stages};
 use super::scope::{Variables, expanded, is_predefined, proxies};
 use super::{ImageRequest, Images, PlanError, Planned, error_at, metadata, undefined};
-use crate::build::CacheUse;
+use crate::build::{CacheUse, NamedContext};
 use crate::copy::Form;
 use crate::copy::{Destination, OwnerSpec};
 use crate::diagnostic::{Diagnostic, Span};
 use crate::dockerfile::{Arg, Escape, Instruction, Statement, Word};
 use crate::expand::expand;
 use crate::graph::{
-    Archives, Clock, ContextName, CopyKind, CopyOp, CopySource, Footing, Graph, Lookup, Op, Vertex, VertexId, WorkdirOp,
+    Archives, Clock, ContextName, CopyKind, CopyOp, CopySource, Footing, Graph, Lookup, Op, RemoteOp, Vertex, VertexId,
+    WorkdirOp,
 };
 use crate::image::StageImage;
 use crate::progress::{Notice, Step, StepKind};
+use crate::remote::{Remote, redacted};
 
 /// Plans stages into one graph.
 pub(super) struct Planner<'a> {
@@ -141,7 +143,8 @@ impl<'a> Planner<'a> {
     /// Whether a named context stands in for the whole stage.
     fn is_replaced(&self, stage: usize) -> bool {
         let name = self.stages.dockerfile.stages[stage].name.as_deref();
-        name.is_some_and(|name| self.stages.request.contexts.contains_key(name))
+        let platform = self.stages.platforms[stage].as_ref();
+        name.is_some_and(|name| self.stages.stand_in(name, platform).is_some())
     }
 
     fn start(&mut self, stage: usize) -> Result<State, PlanError> {
@@ -259,6 +262,7 @@ impl<'a> Planner<'a> {
             _ => expand(&statement.text, &state.variables, self.escape())
                 .map_or_else(|_| statement.text.clone(), |expanded| expanded.text),
         };
+        let text = redacted(&text);
         let position = Some((place.position, place.total));
         let step = self.step(kind, Some(place.name.clone()), position, text, Some(statement.span));
         let lookup = self.lookup(place.stage);
@@ -315,7 +319,40 @@ impl<'a> Planner<'a> {
 
     fn context(&mut self, name: ContextName) -> VertexId {
         let text = context_text(&name);
-        self.source(format!("context {text}"), Op::Context(name), StepKind::Context, text, None, None)
+        let given = match &name {
+            ContextName::Named(name) => self.stages.request.contexts.get(name),
+            ContextName::Main => None,
+        };
+        let op = match given {
+            Some(NamedContext::Remote(remote)) => {
+                Op::Remote(Box::new(RemoteOp { remote: remote.clone(), archive: Archives::Unpack }))
+            }
+            _ => Op::Context(name),
+        };
+        self.source(format!("context {text}"), op, StepKind::Context, text, None, None)
+    }
+
+    /// What a source of ADD names that lies elsewhere.
+    pub(super) fn remote(&mut self, remote: &Remote, stage: usize, span: Span) -> VertexId {
+        let lookup = self.lookup(stage);
+        let key = format!("remote {lookup:?} {}", self.identity(remote));
+        let op = Op::Remote(Box::new(RemoteOp { remote: remote.clone(), archive: Archives::Keep }));
+        let text = format!("fetch {remote}");
+        if let Some(vertex) = self.sources.get(&key) {
+            return *vertex;
+        }
+        let step = self.step(StepKind::Context, Some(self.stages.name(stage)), None, text, Some(span));
+        let vertex = self.graph.add(Vertex { op, step, lookup });
+        self.sources.insert(key, vertex);
+        vertex
+    }
+
+    /// All that tells one remote thing from another.
+    fn identity(&self, remote: &Remote) -> String {
+        match remote {
+            Remote::Url(url) => format!("{} {:?}", url.url, url.checksum),
+            Remote::Git(git) => format!("{} {git:?}", git.repository),
+        }
     }
 
     fn image(&mut self, request: &ImageRequest, stage: Option<usize>) -> VertexId {

@@ -1,17 +1,16 @@
 //! COPY, ADD and WORKDIR: layers without a process.
 
 use std::collections::BTreeMap;
-use std::io::Read;
 use std::sync::Arc;
 
 use store::action::Part;
-use store::compress::decompress;
+use store::compress::{Expansion, decompress};
 use store::tree::{Leaf, Metadata, Node, Timestamp};
 use store::{Contents, ObjectId, RelPath, Store, Tree};
 
 use super::step::{Asked, Prepared};
 use super::{Inputs, Rootfs, Solved, Solver, Value, at};
-use crate::context::ContextTree;
+use crate::context::{ContextTree, starts_archive};
 use crate::copy::merge::{Merge, NewDirectory};
 use crate::copy::select::{Filter, Picked, Verdict, select, select_root};
 use crate::copy::{self, Accounts, CopyError, Item, Owner, OwnerSpec, Rules};
@@ -19,7 +18,7 @@ use crate::error::{BuildError, StepError};
 use crate::graph::{Archives, CopyKind, CopyOp, CopySource, Footing, Vertex, VertexId, WorkdirOp};
 use crate::ignore::{self, IgnoreFile};
 use crate::key::{self, CopyKey};
-use crate::pattern::Pattern;
+use crate::pattern::{Glob, Pattern};
 
 /// A tree that files are copied from.
 #[derive(Clone)]
@@ -112,6 +111,7 @@ impl Solver<'_> {
         let copied = copy::copy(&below, &gathered.items, &rules)?;
         let parts = key::copy_parts(&CopyKey {
             sources: gathered.picked.iter().map(Picked::id).collect(),
+            unpacked: gathered.unpacked(),
             destination: &copy.destination,
             owner,
             mode: copy.mode.as_ref(),
@@ -185,6 +185,9 @@ impl Solver<'_> {
         let picks = match source {
             CopySource::Path { from, pattern } => select(&gathered.trees[from], pattern, filter)
                 .map_err(|error| explain_missing(error, pattern, &froms[from]))?,
+            CopySource::Fetched { from, name, archive: _ } => {
+                select(&gathered.trees[from], &Glob::literal(name), filter)?
+            }
             CopySource::WithParents { from, pivot, pattern } => {
                 vec![with_parents(&gathered.trees[from], pivot, pattern, exclude)?]
             }
@@ -195,10 +198,14 @@ impl Solver<'_> {
             }
         };
         for picked in picks {
-            let archive = match (archives, source) {
-                (Archives::Unpack, CopySource::Path { .. }) => archive(self.store, &picked, &mut gathered.contents)?,
+            let limit = match (archives, source) {
+                (Archives::Unpack, CopySource::Path { .. }) => Some(None),
+                // Nobody here made it, so that it may be made to fill the disk.
+                (_, CopySource::Fetched { archive: Archives::Unpack, .. }) => Some(Some(Expansion::default())),
                 _ => None,
             };
+            let archive = limit.map(|limit| archive(self.store, &picked, &mut gathered.contents, limit));
+            let archive = archive.transpose()?.flatten();
             gathered.items.push(archive.map_or_else(|| Item::Picked(picked.clone()), Item::Archive));
             gathered.picked.push(picked);
         }
@@ -215,36 +222,36 @@ struct Gathered {
     items: Vec<Item>,
 }
 
+impl Gathered {
+    fn unpacked(&self) -> Vec<usize> {
+        let items = self.items.iter().enumerate();
+        items.filter(|(_, item)| matches!(item, Item::Archive(_))).map(|(place, _)| place).collect()
+    }
+}
+
 /// Reads an archive into a change; `None` for what is none (docs/dockerfile.md, A120: content decides, not the name).
-fn archive(store: &Store, picked: &Picked, contents: &mut Contents) -> Result<Option<store::Change>, StepError> {
+fn archive(
+    store: &Store,
+    picked: &Picked,
+    contents: &mut Contents,
+    limit: Option<Expansion>,
+) -> Result<Option<store::Change>, StepError> {
     let Node::Leaf(Leaf::File { content, .. }) = &picked.node else { return Ok(None) };
     if !is_archive(contents, *content) {
         return Ok(None);
     }
-    let layer = store.import_layer(decompress(contents.open(*content)?).map_err(StepError::Archive)?, None)?;
+    let mut plain = decompress(contents.open(*content)?).map_err(StepError::Archive)?;
+    if let Some(limit) = limit {
+        plain = plain.limit(limit);
+    }
+    let layer = store.import_layer(plain, None)?;
     *contents = std::mem::take(contents).merge(layer.contents()?);
     Ok(Some(layer.change()?))
 }
 
-/// Whether a file is a tar, compressed or not: whether its first header adds up.
-fn is_archive(contents: &Contents, id: ObjectId) -> bool {
-    let Ok(mut reader) = contents.open(id).map_err(drop).and_then(|content| decompress(content).map_err(drop)) else {
-        return false;
-    };
-    let mut header = [0; 512];
-    reader.read_exact(&mut header).is_ok() && adds_up(&header)
-}
-
-/// The checksum of a tar header, which all its forms have: the sum of its bytes, its own as blanks.
-fn adds_up(header: &[u8; 512]) -> bool {
-    let field = header[148..156].iter().copied().filter(u8::is_ascii_digit);
-    let stored = field.fold(0_u32, |sum, digit| sum.wrapping_mul(8).wrapping_add(u32::from(digit - b'0')));
-    let sum = |value: &dyn Fn(u8) -> i32| -> i32 {
-        header.iter().enumerate().map(|(at, byte)| if (148..156).contains(&at) { 32 } else { value(*byte) }).sum()
-    };
-    let stored = i32::try_from(stored).unwrap_or(-1);
-    header.iter().any(|byte| *byte != 0)
-        && (stored == sum(&|byte| i32::from(byte)) || stored == sum(&|byte| i32::from(byte.cast_signed())))
+/// Whether a file is a tar, compressed or not.
+pub(super) fn is_archive(contents: &Contents, id: ObjectId) -> bool {
+    contents.open(id).is_ok_and(starts_archive)
 }
 
 fn inline(name: &str, content: &[u8]) -> Result<Picked, CopyError> {
@@ -347,6 +354,7 @@ fn source_text(source: &CopySource) -> String {
     match source {
         CopySource::Path { from: _, pattern } => format!("path {pattern}"),
         CopySource::WithParents { from: _, pivot, pattern } => format!("parents {pivot:?} {pattern:?}"),
+        CopySource::Fetched { from: _, name, archive } => format!("fetched {name:?} {archive:?}"),
         CopySource::Inline { name, content } => format!("inline {name:?} {}", ObjectId::of(content)),
     }
 }

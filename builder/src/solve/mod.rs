@@ -14,6 +14,7 @@
 mod bind;
 mod cache_mount;
 mod copying;
+mod fetching;
 mod link;
 mod log;
 mod record;
@@ -33,7 +34,7 @@ pub use bind::WriteTreeError;
 pub use record::BuildDirectory;
 pub use rootfs::Rootfs;
 
-use crate::build::{BuildRequest, NamedContext, StepReport};
+use crate::build::{BuildRequest, MainContext, NamedContext, StepReport};
 use crate::context::{self, ContextError, ContextTree};
 use crate::error::{BuildError, StepError};
 use crate::executor::Executor;
@@ -134,10 +135,8 @@ impl Solver<'_> {
         match &vertex.op {
             Op::Scratch => Ok(Solved::source(Value::Rootfs(Arc::new(Rootfs::of_image(Vec::new()))))),
             Op::Image(image) => self.image(image, vertex),
-            Op::Context(name) => {
-                let tree = self.context(name).map_err(|error| at(vertex, error.into()))?;
-                Ok(Solved::source(Value::Context(Arc::new(tree))))
-            }
+            Op::Context(name) => self.context(name, vertex),
+            Op::Remote(remote) => self.remote(remote, vertex),
             Op::Copy(copy) => self.copy(copy, vertex, inputs),
             Op::Run(run) => self.run(run, vertex, inputs),
             Op::Workdir(workdir) => self.workdir(workdir, vertex, inputs),
@@ -161,15 +160,21 @@ impl Solver<'_> {
         Ok(Solved::source(Value::Rootfs(Arc::new(Rootfs::of_image(image.layers().to_vec())))))
     }
 
-    fn context(&self, name: &ContextName) -> Result<ContextTree, ContextError> {
+    fn context(&self, name: &ContextName, vertex: &Vertex) -> Result<Solved, BuildError> {
         let directory = match name {
-            ContextName::Main => self.request.context.as_ref(),
+            ContextName::Main => match &self.request.context {
+                Some(MainContext::Directory(directory)) => Some(directory),
+                Some(MainContext::Layer { layer, .. }) => return Ok(self.kept_context(*layer)?),
+                None => None,
+            },
             ContextName::Named(name) => match self.request.contexts.get(name) {
                 Some(NamedContext::Directory(directory)) => Some(directory),
-                Some(NamedContext::Image(_) | NamedContext::Scratch) | None => None,
+                Some(NamedContext::Image(_) | NamedContext::Scratch | NamedContext::Remote(_)) | None => None,
             },
         };
-        context::read(self.store, directory.ok_or(ContextError::None)?, self.clock)
+        let tree = directory.ok_or(ContextError::None).and_then(|it| context::read(self.store, it, self.clock));
+        let tree = tree.map_err(|error| at(vertex, error.into()))?;
+        Ok(Solved::source(Value::Context(Arc::new(tree))))
     }
 
     fn finished(&self, vertex: &Vertex, solved: Solved, took: Duration) -> Solution {

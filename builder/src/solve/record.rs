@@ -87,7 +87,7 @@ impl BuildDirectory {
             started_at: self.started.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
             took: self.started.elapsed().unwrap_or_default(),
             dockerfile: request.dockerfile.name.clone(),
-            context: request.context.as_ref().map(|context| context.path.clone()),
+            context: request.context.as_ref().map(|context| context.name().into()),
             target: request.target.clone(),
             image: result.as_ref().ok().copied(),
             error: result.as_ref().err().map(ToString::to_string),

@@ -84,7 +84,7 @@ impl Solver<'_> {
                 Op::Run(run) => Some(run.base),
                 Op::Copy(copy) => Some(copy.base),
                 Op::Workdir(workdir) => Some(workdir.base),
-                Op::Scratch | Op::Image(_) | Op::Context(_) => None,
+                Op::Scratch | Op::Image(_) | Op::Context(_) | Op::Remote(_) => None,
             };
         }
         Ok(lineage)

@@ -11,14 +11,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use builder::build::{ContextDirectory, DockerfileText};
 use builder::executor::{Ended, ExecuteError, Execution, Exit, Output};
 use builder::progress::{Quiet, Stream, Transfer};
+use builder::source::{Answer, Download, Validators};
 use builder::{BuildError, BuildRequest, Built, Cancel, Executor, ImageSource, ResolvedImage, SourceError};
 use store::oci::ImageConfig;
 use store::tree::{Leaf, Metadata, Timestamp};
 use store::{Contents, ObjectId, Platform, Reference, RelPath, SnapshotRoot, Store};
 
-/// A base image `base` with a few files.
+/// A base image `base` with a few files, and files by their URL.
 pub(crate) struct FakeSource {
     pub config: ImageConfig,
+    pub asked: AtomicUsize,
 }
 
 impl FakeSource {
@@ -35,7 +37,7 @@ impl FakeSource {
         config.config.cmd = vec!["sh".into()];
         config.config.on_build = Vec::new();
         config.rootfs.diff_ids = vec![layer.diff_id()];
-        Self { config }
+        Self { config, asked: AtomicUsize::new(0) }
     }
 }
 
@@ -49,6 +51,23 @@ impl ImageSource for FakeSource {
 
     fn fetch(&self, _: &ResolvedImage, _: &(dyn Fn(Transfer) + Sync)) -> Result<(), SourceError> {
         unreachable!("the base is in the store")
+    }
+
+    /// Has every URL's path as its file; one that says `ever` never changes.
+    fn download(
+        &self,
+        wanted: &Download<'_>,
+        into: &mut std::fs::File,
+        _: &(dyn Fn(Transfer) + Sync),
+    ) -> Result<Answer, SourceError> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        if wanted.known.is_some_and(|known| known.etag.as_deref() == Some("ever")) {
+            return Ok(Answer::Unchanged);
+        }
+        std::io::Write::write_all(into, wanted.url.as_bytes()).unwrap();
+        let etag = wanted.url.contains("ever").then(|| "ever".to_owned());
+        let validators = Validators { etag, modified: None };
+        Ok(Answer::Received { validators, modified: Some(Timestamp::from_secs(1_234_567_890)) })
     }
 }
 
@@ -127,7 +146,7 @@ impl House {
     pub(crate) fn request(&self, dockerfile: &str) -> BuildRequest {
         let mut request =
             BuildRequest::new(DockerfileText { name: "Dockerfile".into(), bytes: dockerfile.as_bytes().to_vec() });
-        request.context = Some(ContextDirectory { path: self.context.clone(), ignore_file: None });
+        request.context = Some(ContextDirectory { path: self.context.clone(), ignore_file: None }.into());
         request
     }
 

@@ -1,17 +1,17 @@
 //! The flags of `kiln build` as a request to the builder.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::Read;
-use std::path::{Path, PathBuf};
 
-use builder::build::{
-    BuildRequest, CacheUse, ContextDirectory, DockerfileText, NamedContext, SecretSource, Timestamps,
-};
-use builder::graph::{Limits, Network};
-use store::StoreError;
+use builder::ImageSource;
+use builder::build::{BuildRequest, CacheUse, SecretSource, Timestamps};
+use builder::graph::{Clock, Limits, Lookup, Network};
+use builder::plan::scope::DEFAULT_EPOCH;
+use builder::progress::Cancel;
+use builder::remote::Fetcher;
+use store::Store;
+use store::tree::Timestamp;
 
-use super::Args;
+use super::{Args, place};
 use crate::format::units::parse_size;
 use crate::report::{Failure, UsageError};
 
@@ -49,22 +49,37 @@ const PASSED_ON: [&str; 11] = [
 
 impl Args {
     /// What the flags ask for.
-    pub(super) fn request(&self) -> Result<BuildRequest, Failure> {
+    pub(super) fn request(
+        &self,
+        store: &Store,
+        sources: &dyn ImageSource,
+        cancel: &Cancel,
+    ) -> Result<BuildRequest, Failure> {
         if self.push && self.tags.is_empty() {
             return Err(UsageError::wrong("--push needs a name: -t"));
         }
-        let (dockerfile, ignore_file) = self.dockerfile()?;
-        let mut request = BuildRequest::new(dockerfile);
-        if !is_stdin(&self.context) {
-            check_directory(&self.context)?;
-            request.context = Some(ContextDirectory { path: self.context.clone(), ignore_file });
-        }
-        request.contexts = self.build_contexts.iter().map(|text| named_context(text)).collect::<Result<_, _>>()?;
+        let build_args = self.arguments();
+        let secrets = self.secrets.iter().map(|text| secret(text)).collect::<Result<_, _>>()?;
+        let fetcher = Fetcher {
+            store,
+            sources,
+            secrets: &secrets,
+            clock: self.clock(&build_args),
+            lookup: if self.no_cache { Lookup::Fresh } else { Lookup::Cached },
+            cancel,
+            report: &place::untold,
+        };
+        let found = place::find(&self.context, self.file.as_deref(), &fetcher)?;
+        let mut request = BuildRequest::new(found.dockerfile);
+        request.context = found.context;
+        request.cancel = cancel.clone();
+        let named = |text: &String| place::named(text, store, self.platform.as_ref());
+        request.contexts = self.build_contexts.iter().map(named).collect::<Result<_, _>>()?;
         request.target = self.target.clone();
-        request.build_args = self.arguments();
+        request.build_args = build_args;
         request.labels = self.labels.iter().map(|text| pair(text)).collect();
         request.platform = self.platform.clone();
-        request.secrets = self.secrets.iter().map(|text| secret(text)).collect::<Result<_, _>>()?;
+        request.secrets = secrets;
         request.network = match self.network.as_str() {
             "default" => Network::default(),
             "none" => Network::None,
@@ -99,78 +114,14 @@ impl Args {
         arguments
     }
 
-    /// The Dockerfile, and the ignore file that stands beside it under its name.
-    fn dockerfile(&self) -> Result<(DockerfileText, Option<DockerfileText>), Failure> {
-        let path = match &self.file {
-            Some(file) if is_stdin(file) => return Ok((from_stdin()?, None)),
-            None if is_stdin(&self.context) => return Ok((from_stdin()?, None)),
-            Some(file) if file.exists() || file.is_absolute() => file.clone(),
-            Some(file) => {
-                Some(self.context.join(file)).filter(|inside| inside.exists()).unwrap_or_else(|| file.clone())
-            }
-            None => {
-                check_directory(&self.context)?;
-                let names = ["Dockerfile", "Containerfile", "dockerfile"];
-                let found = names.iter().map(|name| self.context.join(name)).find(|path| path.exists());
-                found.unwrap_or_else(|| self.context.join("Dockerfile"))
-            }
-        };
-        let dockerfile = read(&path)?;
-        let mut beside = path.clone().into_os_string();
-        beside.push(".dockerignore");
-        let beside = PathBuf::from(beside);
-        let ignore_file = if beside.exists() { Some(read(&beside)?) } else { None };
-        Ok((dockerfile, ignore_file))
-    }
-}
-
-fn read(path: &Path) -> Result<DockerfileText, Failure> {
-    let bytes = fs::read(path).map_err(StoreError::io("read", path))?;
-    Ok(DockerfileText { name: path.display().to_string(), bytes })
-}
-
-fn from_stdin() -> Result<DockerfileText, Failure> {
-    let mut bytes = Vec::new();
-    std::io::stdin().lock().read_to_end(&mut bytes)?;
-    if bytes.starts_with(&[0x1f, 0x8b]) || bytes.get(257..262) == Some(b"ustar") {
-        return Err(UsageError::Unsupported("a context as an archive on standard input".into()).into());
-    }
-    Ok(DockerfileText { name: "<stdin>".into(), bytes })
-}
-
-fn is_stdin(path: &Path) -> bool {
-    path.as_os_str() == "-"
-}
-
-fn check_directory(path: &Path) -> Result<(), Failure> {
-    let text = path.to_string_lossy();
-    if ["http://", "https://", "git@", "git://", "ssh://", "github.com/"].iter().any(|start| text.starts_with(start)) {
-        return Err(UsageError::Unsupported(format!("a remote context ({text})")).into());
-    }
-    match fs::metadata(path) {
-        Ok(found) if found.is_dir() => Ok(()),
-        Ok(_) => Err(UsageError::wrong(format!("the build context {text} is not a directory"))),
-        Err(error) => Err(StoreError::io("read the build context", path)(error).into()),
-    }
-}
-
-fn named_context(text: &str) -> Result<(String, NamedContext), Failure> {
-    let (name, place) =
-        text.split_once('=').filter(|(name, place)| !name.is_empty() && !place.is_empty()).ok_or_else(|| {
-            UsageError::wrong(format!(
-                "invalid build context {text:?}: NAME=DIRECTORY or NAME=docker-image://REFERENCE"
-            ))
-        })?;
-    let context = match place.split_once("://") {
-        Some(("docker-image", "scratch")) => NamedContext::Scratch,
-        Some(("docker-image", reference)) => NamedContext::Image(reference.parse()?),
-        Some(_) => return Err(UsageError::Unsupported(format!("--build-context {text}")).into()),
-        None => {
-            check_directory(Path::new(place))?;
-            NamedContext::Directory(ContextDirectory { path: place.into(), ignore_file: None })
+    /// What the times of a fetched context are cut to.
+    fn clock(&self, build_args: &BTreeMap<String, String>) -> Clock {
+        let epoch = build_args.get("SOURCE_DATE_EPOCH").and_then(|text| text.parse().ok()).map(Timestamp::from_secs);
+        match self.timestamps {
+            TimestampsArg::Clamp => Clock::Epoch(epoch.unwrap_or(DEFAULT_EPOCH)),
+            TimestampsArg::Preserve => Clock::Preserve { epoch, now: epoch.unwrap_or_default() },
         }
-    };
-    Ok((name.to_lowercase(), context))
+    }
 }
 
 /// `id=NAME[,src=FILE|,env=VARIABLE][,type=file|env]`; without a source a variable of that name, else a file.

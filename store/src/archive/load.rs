@@ -64,6 +64,27 @@ impl Store {
     }
 }
 
+/// Which image of a layout.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LayoutImage {
+    /// The one with this tag or name.
+    Tagged(String),
+    /// The one with this manifest or index.
+    Digest(Digest),
+}
+
+impl Store {
+    /// Loads one image of an OCI layout and gives it no name.
+    pub fn load_from_layout(
+        &self,
+        source: &Source,
+        wanted: &LayoutImage,
+        options: &LoadOptions,
+    ) -> Result<ImageId, ArchiveError> {
+        Loader { store: self, source, options }.one_of_layout(wanted)
+    }
+}
+
 /// An image of Docker's `manifest.json`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -146,6 +167,24 @@ impl Loader<'_> {
             add(&mut loaded, image, tags_of(descriptor).into_iter().chain(more));
         }
         Ok(loaded)
+    }
+
+    fn one_of_layout(&self, wanted: &LayoutImage) -> Result<ImageId, ArchiveError> {
+        self.check_layout_version()?;
+        let bytes = self.source.read_part(INDEX_FILE, CONFIG_LIMIT_BYTES)?;
+        let index: Index = serde_json::from_slice(&bytes)
+            .map_err(|source| document(INDEX_FILE, DocumentError::Malformed { what: "index", source }))?;
+        let found = index.manifests.iter().find(|descriptor| match wanted {
+            LayoutImage::Digest(digest) => descriptor.digest == *digest,
+            LayoutImage::Tagged(tag) => is_tagged(descriptor, tag),
+        });
+        match found {
+            Some(descriptor) => self.image(descriptor, 0),
+            None => Err(ArchiveError::Missing(match wanted {
+                LayoutImage::Digest(digest) => digest.to_string(),
+                LayoutImage::Tagged(tag) => format!("tag {tag}"),
+            })),
+        }
     }
 
     fn check_layout_version(&self) -> Result<(), ArchiveError> {
@@ -301,6 +340,12 @@ fn checked_layers(image: ImageId, config: &ImageConfig, manifest: usize) -> Resu
     } else {
         Err(ArchiveError::LayerCount { image, config: diff_ids.len(), manifest })
     }
+}
+
+/// A tag may stand alone, or at the end of a name.
+fn is_tagged(descriptor: &Descriptor, tag: &str) -> bool {
+    let alone = descriptor.annotations.get(REF_ANNOTATION).is_some_and(|name| name == tag);
+    alone || tags_of(descriptor).iter().any(|name| name.tag().unwrap_or("latest") == tag)
 }
 
 /// The names of a descriptor. A mere tag, as some tools write, is no name.

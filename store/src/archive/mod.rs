@@ -18,7 +18,7 @@ use std::io;
 use std::path::PathBuf;
 
 pub use import::Import;
-pub use load::{LoadOptions, Loaded};
+pub use load::{LayoutImage, LoadOptions, Loaded};
 pub use save::{ArchiveFormat, LayerForm, Save, SavedImage};
 pub use source::Source;
 
