@@ -8,7 +8,6 @@ const FLAGS: &[(&str, &[&str])] = &[
     (
         "build",
         &[
-            "--allow",
             "--annotation",
             "--attest",
             "--build-arg-file",
@@ -16,29 +15,24 @@ const FLAGS: &[(&str, &[&str])] = &[
             "--cache-to",
             "--cgroup-parent",
             "--compress",
-            "--cpu-period",
-            "--cpu-quota",
-            "--cpu-shares",
-            "--cpuset-cpus",
-            "--cpuset-mems",
+            "--cgroupns",
+            "--device",
             "--disable-content-trust",
             "--force-rm",
+            "--ipc",
             "--isolation",
-            "--memory",
-            "--memory-swap",
             "--metadata-file",
+            "--no-hostname",
+            "--no-hosts",
             "--output",
+            "--pid",
             "--policy",
             "--provenance",
-            "--resource",
             "--rm",
             "--sbom",
-            "--security-opt",
             "--squash",
-            "--ssh",
-            "--ulimit",
-            "-c",
-            "-m",
+            "--userns",
+            "--uts",
             "-o",
         ],
     ),
@@ -167,7 +161,8 @@ mod tests {
 
     #[test]
     fn what_docker_has_is_named() {
-        check("kiln build --ssh default .", Some("kiln build --ssh"));
+        check("kiln build --cgroup-parent x .", Some("kiln build --cgroup-parent"));
+        check("kiln build --device x .", Some("kiln build --device"));
         check("kiln build -o out .", Some("kiln build -o"));
         check("kiln run --restart=always x", Some("kiln run --restart"));
         check("kiln container run --gpus all x", Some("kiln run --gpus"));

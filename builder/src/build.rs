@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use run::sandbox::Dns;
 use store::oci::ImageConfig;
 use store::tree::Timestamp;
 use store::{ActionKey, DiffId, ImageId, Platform, Reference, Store};
@@ -22,12 +23,12 @@ use crate::dockerfile::{self, Dockerfile};
 use crate::error::{BuildError, RequestError};
 use crate::executor::Executor;
 use crate::executor::sandbox::SandboxExecutor;
-use crate::graph::{Limits, Network, VertexId};
+use crate::graph::{Limits, Network, Privileges, VertexId, Volume};
 use crate::lint::{self, Checks, Findings};
 use crate::plan::{ImageRequest, Images, Plan, Planned, plan};
 use crate::progress::{Cancel, Event, Miss, Notice, Outcome, Progress, Step};
 use crate::remote::Remote;
-use crate::solve::{BuildDirectory, Mode, Solution, Solver, Value};
+use crate::solve::{BuildDirectory, Mode, Shown, Solution, Solver, Value};
 use crate::source::{ImageSource, ResolvedImage};
 use crate::suggest::suggest;
 
@@ -54,8 +55,16 @@ pub struct BuildRequest {
     pub entitlements: BTreeSet<Entitlement>,
     /// `--network`
     pub network: Network,
+    /// `--ssh`, by id.
+    pub ssh: BTreeMap<String, SshSource>,
     /// `--add-host`
     pub hosts: Vec<(String, IpAddr)>,
+    /// `--dns`, `--dns-search`, `--dns-option`
+    pub dns: Dns,
+    /// `--cap-add`, `--cap-drop`, `--security-opt`, `--group-add`
+    pub privileges: Privileges,
+    /// `--volume`
+    pub volumes: Vec<Volume>,
     /// `--shm-size`, `--ulimit`, `--memory` and the like.
     pub limits: Limits,
     /// `--timestamps`
@@ -161,10 +170,19 @@ impl SecretSource {
     }
 }
 
+/// Which SSH agent a build's steps reach.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SshSource {
+    /// The user's, by its socket.
+    Agent(PathBuf),
+    /// One of kiln's own that has these private keys, which are read when a step needs them.
+    Keys(Vec<PathBuf>),
+}
+
 /// What a build may do only if somebody says so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Entitlement {
-    /// `RUN --network=host`; kiln gives RUN the host's network anyway.
+    /// `RUN --network=host`: the host's abstract sockets, too.
     NetworkHost,
     /// `RUN --security=insecure`
     SecurityInsecure,
@@ -206,7 +224,11 @@ impl BuildRequest {
             secrets: BTreeMap::new(),
             entitlements: BTreeSet::new(),
             network: Network::default(),
+            ssh: BTreeMap::new(),
             hosts: Vec::new(),
+            dns: Dns::default(),
+            privileges: Privileges::default(),
+            volumes: Vec::new(),
             limits: Limits::default(),
             timestamps: Timestamps::default(),
             cache: CacheUse::default(),
@@ -447,7 +469,8 @@ impl Parties<'_> {
         let Self { request, store, sources, executor, progress } = *self;
         let stop = request.cancel.branch();
         let (graph, clock) = (&planned.graph, planned.clock);
-        Solver { request, store, sources, executor, progress, graph, clock, directory, mode, stop }.solve()
+        let shown = Shown::default();
+        Solver { request, store, sources, executor, progress, graph, clock, directory, mode, stop, shown }.solve()
     }
 
     fn assemble(

@@ -182,6 +182,18 @@ pub enum StepError {
     /// A secret that the step needs is not in the request.
     #[error("secret {0:?} is required, but the build was not given it")]
     MissingSecret(String),
+    /// An agent that the step needs is not in the request.
+    #[error("ssh agent {0:?} is required, but the build was not given it: `--ssh {0}`")]
+    MissingAgent(String),
+    /// An agent cannot be reached, or its keys cannot be read.
+    #[error("cannot forward ssh agent {id:?}")]
+    Agent {
+        /// Its name.
+        id: String,
+        /// Why.
+        #[source]
+        source: crate::ssh::SshError,
+    },
     /// A secret's file or variable cannot be read.
     #[error("cannot read secret {id:?} from {from}")]
     UnreadableSecret {

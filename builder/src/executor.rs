@@ -9,9 +9,10 @@ pub mod sandbox;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use run::sandbox::Dns;
 use store::{Platform, RelPath, SnapshotRoot};
 
-use crate::graph::{Access, Limits, Network, Security};
+use crate::graph::{Access, Limits, Network, Privileges, Security};
 use crate::progress::{Cancel, Stream};
 
 /// Executes commands.
@@ -44,6 +45,10 @@ pub struct Execution<'a> {
     pub security: Security,
     /// Lines added to `/etc/hosts`.
     pub hosts: &'a [(String, IpAddr)],
+    /// What `resolv.conf` says instead of what the machine's does.
+    pub dns: &'a Dns,
+    /// What it may do beyond `security`.
+    pub privileges: &'a Privileges,
     /// Its host name.
     pub hostname: &'a str,
     /// Its limits.

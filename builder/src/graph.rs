@@ -12,7 +12,8 @@ use store::RelPath;
 use store::tree::Timestamp;
 
 pub use command::{
-    Access, CacheMount, Limits, Mount, MountKind, Need, Network, RunOp, SecretFile, SecretMount, Security, Sharing,
+    Access, CacheMount, Limits, Mount, MountKind, Need, Network, Privileges, RunOp, SecretFile, SecretMount, Security,
+    Sharing, SshMount, Volume,
 };
 
 use crate::copy::{Destination, ModeChange, OwnerSpec, Times};

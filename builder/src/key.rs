@@ -11,9 +11,11 @@
 //! | | `argument` | each, shell included |
 //! | | `variable NAME` | each, in order: ENV and the ARGs in scope |
 //! | | `user`, `directory` | who and where |
-//! | | `mount /target` | bind: id of what is mounted and the access; cache: id only; secret: name only; tmpfs: size; script: its bytes |
+//! | | `mount /target` | bind: id of what is mounted and the access; cache: id only; secret, ssh: name and look only; tmpfs: size; script: its bytes |
 //! | | `network`, `security` | as requested, not what the machine made of it |
-//! | | `host NAME`, `hostname`, `shm size`, `limit NAME` | commands see them |
+//! | | `host`, `hostname`, `shm size`, `limit NAME` | commands see them; of a host the name only |
+//! | | `capability`, `no capability`, `group`, `system calls`, `new privileges` | where they are not Docker's |
+//! | | `volume /target` | the machine's path, not what is there |
 //! | | `platform`, `epoch` | commands see them |
 //! | COPY, ADD | `source` | id of each file or directory that is copied, after ignore rules and `--exclude` |
 //! | | `unpacked` | which of the sources are archives whose files are copied |
@@ -24,19 +26,21 @@
 //! | | `at /path` | as for COPY |
 //!
 //! Not in any key: proxy variables, values of secrets, contents of cache mounts, memory and
-//! processor limits, names of stages, tags of images, LABEL, CMD and their like, host name and clock
+//! processor limits, addresses of hosts and name servers, names of stages, tags of images, LABEL, CMD and their like, host name and clock
 //! of the machine. Images and contexts have no key: the ids of their trees are in the keys of what
 //! reads them.
 
 use std::collections::BTreeMap;
 
+use run::sandbox::{Capability, CapabilitySet, Seccomp};
 use store::action::Part;
 use store::tree::{Metadata, Timestamp};
 use store::{ActionKey, ObjectId, RelPath, TreeId};
 
 use crate::copy::{Destination, Fact, Form, ModeChange, Owner, Times};
 use crate::graph::{
-    Access, CacheMount, Clock, Footing, Mount, MountKind, Network, RunOp, SecretMount, Security, Sharing,
+    Access, CacheMount, Clock, Footing, Mount, MountKind, Network, Privileges, RunOp, SecretMount, Security, Sharing,
+    SshMount, Volume,
 };
 
 /// The part of a RUN that is the id of all files that it sees.
@@ -103,6 +107,9 @@ pub fn run_parts(run: &RunOp, root: TreeId, bound: &dyn Fn(usize) -> String) -> 
         network,
         security,
         hosts,
+        dns: _,
+        privileges,
+        volumes,
         hostname,
         limits,
         platform,
@@ -116,10 +123,19 @@ pub fn run_parts(run: &RunOp, root: TreeId, bound: &dyn Fn(usize) -> String) -> 
     parts.extend(mounts.iter().enumerate().map(|(index, mount)| mount_part(mount, &|| bound(index))));
     parts.push(Part::text("network", network_name(*network)));
     parts.push(Part::text("security", security_name(*security)));
-    parts.extend(hosts.iter().map(|(name, address)| Part::text(format!("host {name}"), address.to_string())));
+    // Where a name leads to is the machine's business, as it is without the flag.
+    parts.extend(hosts.iter().map(|(name, _)| Part::text("host", name)));
+    parts.extend(privilege_parts(privileges));
+    let volume = |Volume { source, target, access }: &Volume| {
+        Part::text(format!("volume {target}"), format!("{} {}", source.display(), access_name(*access)))
+    };
+    parts.extend(volumes.iter().map(volume));
     parts.push(Part::text("hostname", hostname));
     parts.extend(limits.shm_bytes.map(|size| Part::text("shm size", size.to_string())));
-    let limit = |(name, soft, hard): &(String, u64, u64)| Part::text(format!("limit {name}"), format!("{soft}:{hard}"));
+    let number = |limit: Option<u64>| limit.map_or_else(|| "unlimited".to_owned(), |limit| limit.to_string());
+    let limit = |(name, soft, hard): &(String, Option<u64>, Option<u64>)| {
+        Part::text(format!("limit {name}"), format!("{}:{}", number(*soft), number(*hard)))
+    };
     parts.extend(limits.ulimits.iter().map(limit));
     parts.push(Part::text("platform", platform.to_string()));
     parts.push(Part::text("epoch", epoch_text(*clock)));
@@ -131,25 +147,37 @@ pub fn copy_parts(key: &CopyKey<'_>) -> Vec<Part> {
     let CopyKey { sources, unpacked, destination, owner, mode, footing, times, facts } = key;
     let mut parts: Vec<Part> = sources.iter().map(|source| Part::text(SOURCE, source.to_string())).collect();
     parts.extend(unpacked.iter().map(|place| Part::text("unpacked", place.to_string())));
-    let slash = if destination.form == Form::Directory { "/" } else { "" };
-    parts.push(Part::text("destination", format!("{}{slash}", destination.path)));
+    parts.push(destination_part(destination));
     parts.extend(owner.map(|owner| Part::text("owner", owner.to_string())));
     parts.extend(mode.map(|mode| Part::text("mode", mode.to_string())));
-    parts.push(Part::text("times", times_text(times)));
-    parts.push(Part::text("link", if *footing == Footing::Nothing { "nothing" } else { "base" }));
+    parts.push(times_part(times));
+    parts.push(footing_part(*footing));
     parts.extend(fact_parts(facts));
     parts
 }
 
 /// The parts of a WORKDIR.
 pub fn workdir_parts(path: &RelPath, owner: Owner, times: &Times, facts: &BTreeMap<RelPath, Fact>) -> Vec<Part> {
-    let mut parts = vec![
-        Part::text("directory", path.to_string()),
-        Part::text("owner", owner.to_string()),
-        Part::text("times", times_text(times)),
-    ];
+    let mut parts =
+        vec![Part::text("directory", path.to_string()), Part::text("owner", owner.to_string()), times_part(times)];
     parts.extend(fact_parts(facts));
     parts
+}
+
+/// Where a copy goes, and whether that was written as a directory.
+pub fn destination_part(destination: &Destination) -> Part {
+    let slash = if destination.form == Form::Directory { "/" } else { "" };
+    Part::text("destination", format!("{}{slash}", destination.path))
+}
+
+/// What a copy lies on.
+pub fn footing_part(footing: Footing) -> Part {
+    Part::text("link", if footing == Footing::Nothing { "nothing" } else { "base" })
+}
+
+/// What becomes of times.
+pub fn times_part(times: &Times) -> Part {
+    Part::text("times", times_text(times))
 }
 
 fn mount_part(mount: &Mount, bound: &dyn Fn() -> String) -> Part {
@@ -167,9 +195,34 @@ fn mount_part(mount: &Mount, bound: &dyn Fn() -> String) -> Part {
             let file = file.map_or_else(String::new, |file| format!(" {:o} {}:{}", file.mode, file.uid, file.gid));
             format!("secret {id}{file} {}", env.as_deref().unwrap_or(""))
         }
+        MountKind::Ssh(SshMount { id, file, need: _ }) => {
+            format!("ssh {id} {:o} {}:{}", file.mode, file.uid, file.gid)
+        }
         MountKind::Script { content } => format!("script {}", ObjectId::of(content)),
     };
     Part::text(format!("mount {}", mount.target), value)
+}
+
+/// Nothing for what Docker gives: most builds say nothing of it.
+fn privilege_parts(privileges: &Privileges) -> Vec<Part> {
+    let Privileges { capabilities, seccomp, no_new_privileges, groups } = privileges;
+    let usual = CapabilitySet::docker_default();
+    let mut parts = Vec::new();
+    for capability in Capability::all() {
+        match (capabilities.contains(capability), usual.contains(capability)) {
+            (true, false) => parts.push(Part::text("capability", capability.name())),
+            (false, true) => parts.push(Part::text("no capability", capability.name())),
+            _ => {}
+        }
+    }
+    parts.extend(groups.iter().map(|group| Part::text("group", group)));
+    if *seccomp == Seccomp::Unconfined {
+        parts.push(Part::text("system calls", "all"));
+    }
+    if *no_new_privileges {
+        parts.push(Part::text("new privileges", "none"));
+    }
+    parts
 }
 
 fn fact_parts(facts: &BTreeMap<RelPath, Fact>) -> impl Iterator<Item = Part> {
@@ -254,6 +307,9 @@ mod tests {
             network: Network::Default,
             security: Security::Sandbox,
             hosts: Vec::new(),
+            dns: Default::default(),
+            privileges: Privileges::default(),
+            volumes: Vec::new(),
             hostname: "kiln".into(),
             limits: Limits::default(),
             platform: Platform::new("linux", "amd64", ""),
@@ -273,6 +329,11 @@ mod tests {
     fn secret(need: Need) -> MountKind {
         let file = Some(SecretFile { mode: 0o400, uid: 0, gid: 0 });
         MountKind::Secret(SecretMount { id: "s".into(), file, env: None, need })
+    }
+
+    fn ssh(id: &str, need: Need) -> MountKind {
+        let file = SecretFile { mode: 0o600, uid: 0, gid: 0 };
+        MountKind::Ssh(SshMount { id: id.into(), file, need })
     }
 
     fn key(run: &RunOp, root: u8) -> ActionKey {
@@ -300,8 +361,15 @@ mod tests {
             changed(|run| run.security = Security::Insecure),
             changed(|run| run.hosts.push(("h".into(), [127, 0, 0, 1].into()))),
             changed(|run| run.hostname = "other".into()),
+            changed(|run| run.privileges.capabilities = CapabilitySet::EMPTY),
+            changed(|run| run.privileges.capabilities = CapabilitySet::all()),
+            changed(|run| run.privileges.groups.push("video".into())),
+            changed(|run| run.privileges.seccomp = Seccomp::Unconfined),
+            changed(|run| run.privileges.no_new_privileges = true),
+            with_mount(ssh("one", Need::Optional)),
+            with_mount(ssh("two", Need::Optional)),
             changed(|run| run.limits.shm_bytes = Some(1)),
-            changed(|run| run.limits.ulimits.push(("nofile".into(), 1, 2))),
+            changed(|run| run.limits.ulimits.push(("nofile".into(), Some(1), None))),
             changed(|run| run.platform = Platform::new("linux", "arm64", "")),
             changed(|run| run.clock = Clock::Epoch(Timestamp::from_secs(2))),
             with_mount(cache("one", Sharing::Shared)),
@@ -322,6 +390,11 @@ mod tests {
         assert_eq!(changed(|run| run.limits.milli_cpus = Some(1)), same);
         let with_mount = |kind: MountKind| changed(|run| run.mounts = vec![mount(kind)]);
         assert_eq!(with_mount(cache("c", Sharing::Locked)), with_mount(cache("c", Sharing::Private)));
+        let at = |address: [u8; 4]| changed(|run| run.hosts.push(("h".into(), address.into())));
+        assert_eq!(at([127, 0, 0, 1]), at([10, 0, 0, 1]), "rule D002: names of hosts count, addresses do not");
+        assert_eq!(changed(|run| run.dns.search.push("example".into())), same);
+        assert_eq!(changed(|run| run.limits.cpu_quota_us = Some(1)), same);
+        assert_eq!(with_mount(ssh("a", Need::Required)), with_mount(ssh("a", Need::Optional)));
         assert_eq!(with_mount(secret(Need::Required)), with_mount(secret(Need::Optional)));
         let kept = |secs| changed(|run| run.clock = Clock::Preserve { epoch: None, now: Timestamp::from_secs(secs) });
         assert_eq!(kept(1), kept(2));

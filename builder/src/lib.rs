@@ -31,6 +31,7 @@ pub mod record;
 pub mod remote;
 pub mod solve;
 pub mod source;
+pub mod ssh;
 pub mod suggest;
 
 pub use build::{BuildRequest, Built, build, dry_run};

@@ -214,7 +214,9 @@ fn refusals_name_the_place() {
             "FROM base AS x\nCOPY --from=y /a /b\nFROM base AS y\nFROM x\n",
             "it needs to be defined before current stage",
         ),
-        ("FROM base\nRUN --mount=type=ssh true\n", "RUN --mount=type=ssh is not supported yet"),
+        ("FROM base\nRUN --mount=type=ssh,required true\n", "ssh agent \"default\" is required"),
+        ("FROM base\nRUN --network=host true\n", "network.host is not allowed"),
+        ("FROM base\nRUN --security=insecure true\n", "security.insecure is not allowed"),
         ("FROM base\nRUN --mount=type=secret,id=x,required=true true\n", "secret \"x\" is required"),
         ("FROM missing\n", "missing:latest: not found"),
     ] {

@@ -3,9 +3,9 @@
 mod call;
 mod place;
 mod request;
+mod steps;
 
 use std::io::{self, Write};
-use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -16,10 +16,9 @@ use builder::executor::sandbox::SandboxExecutor;
 use store::refs::TaggedImage;
 use store::{Reference, Store};
 
-use super::steps;
+use super::steps::foretell;
 use super::wire::{TlsArgs, registry};
 use crate::context::{Context, fancy_stderr};
-use crate::format::units::parse_host;
 use crate::report::Failure;
 use crate::sources::{Images, Refresh};
 use crate::ui::images_only::ImagesOnly;
@@ -67,14 +66,8 @@ pub(crate) struct Args {
     /// A secret for RUN --mount=type=secret: `id=NAME[,src=FILE|,env=VARIABLE]`
     #[arg(long = "secret", value_name = "SPEC")]
     secrets: Vec<String>,
-    /// The network of RUN steps: default, none, host
-    #[arg(long, value_name = "MODE", default_value = "default")]
-    network: String,
-    /// A line for /etc/hosts of RUN steps
-    #[arg(long = "add-host", value_name = "HOST:IP", value_parser = parse_host)]
-    add_hosts: Vec<(String, IpAddr)>,
     #[command(flatten)]
-    limits: request::LimitArgs,
+    steps: steps::StepArgs,
     /// What becomes of file times: clamp makes the image reproducible, preserve is Docker's way
     #[arg(long, value_enum, value_name = "HOW", default_value = "clamp")]
     timestamps: request::TimestampsArg,
@@ -131,7 +124,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode, Failure> {
         let reports = builder::dry_run(&request, &store, &images, &ImagesOnly::new(progress.as_ref()));
         let reports = reports.map_err(|error| explain(error, &request))?;
         drop(progress);
-        return steps::foretell(&reports, args.progress, &store).map(|()| ExitCode::SUCCESS);
+        return foretell(&reports, args.progress, &store).map(|()| ExitCode::SUCCESS);
     }
     let built = builder::build(&request, &store, &images, &SandboxExecutor, progress.as_ref());
     drop(progress);

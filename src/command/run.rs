@@ -1,6 +1,6 @@
 //! `kiln run`
 
-mod flags;
+pub(super) mod flags;
 
 use std::io;
 use std::os::fd::AsFd;

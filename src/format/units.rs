@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
+use run::container::options::Ulimit;
+
 /// `1.23GB`: powers of 1000, at most four significant digits, as `docker images` prints sizes.
 pub(crate) fn size(bytes: u64) -> String {
     const UNITS: [&str; 7] = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
@@ -95,6 +97,22 @@ pub(crate) fn parse_host(text: &str) -> Result<(String, IpAddr), String> {
     Ok((name.to_owned(), address))
 }
 
+/// Reads `NAME=SOFT[:HARD]`, the value of `--ulimit`; -1 is unlimited. For argument parsers.
+pub(crate) fn parse_ulimit(text: &str) -> Result<Ulimit, String> {
+    let wrong = || format!("invalid limit {text:?}: NAME=SOFT[:HARD]");
+    let (name, values) = text.split_once('=').ok_or_else(wrong)?;
+    let value = |text: &str| match text {
+        "-1" | "unlimited" => Ok(None),
+        number => number.parse().map(Some).map_err(|_| wrong()),
+    };
+    let (soft, hard) = values.split_once(':').unwrap_or((values, values));
+    let (soft, hard) = (value(soft)?, value(hard)?);
+    if soft.unwrap_or(u64::MAX) > hard.unwrap_or(u64::MAX) {
+        return Err(format!("invalid limit {text:?}: the soft limit is above the hard one"));
+    }
+    Ok(Ulimit { name: name.to_ascii_lowercase(), soft, hard })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -105,6 +123,16 @@ mod tests {
         assert_eq!(parse_host("db=[::1]"), Ok(("db".into(), "::1".parse().unwrap())));
         for text in ["db", ":1.2.3.4", "db:nowhere"] {
             assert!(parse_host(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn limits() {
+        let limit = |soft, hard| Ok(Ulimit { name: "nofile".into(), soft, hard });
+        assert_eq!(parse_ulimit("nofile=7"), limit(Some(7), Some(7)));
+        assert_eq!(parse_ulimit("NOFILE=7:-1"), limit(Some(7), None));
+        for text in ["nofile", "nofile=x", "nofile=8:7", "nofile=-1:7"] {
+            assert!(parse_ulimit(text).is_err(), "{text}");
         }
     }
 

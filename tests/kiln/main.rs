@@ -14,5 +14,6 @@ mod registries;
 mod running;
 mod session;
 mod sources;
+mod steps;
 mod terminal;
 mod user;

@@ -63,9 +63,15 @@ fn spec(execution: &Execution<'_>) -> Spec {
     spec.command.user = execution.user.to_owned();
     spec.command.cwd = absolute(execution.cwd);
     spec.hostname = execution.hostname.to_owned();
-    if let Etc::Generated { hosts, .. } = &mut spec.etc {
+    if let Etc::Generated { hosts, dns, .. } = &mut spec.etc {
         *hosts = execution.hosts.to_vec();
+        *dns = execution.dns.clone();
     }
+    let privileges = execution.privileges;
+    spec.command.additional_groups = privileges.groups.clone();
+    spec.capabilities = privileges.capabilities;
+    spec.seccomp = privileges.seccomp;
+    spec.no_new_privileges = privileges.no_new_privileges;
     spec.mounts = execution.mounts.iter().map(mount).collect();
     spec.network = match execution.network {
         Network::Default => sandbox::Network::Host { abstract_sockets: AbstractSockets::Shut },
@@ -74,11 +80,23 @@ fn spec(execution: &Execution<'_>) -> Spec {
     };
     let limits = execution.limits;
     spec.shm_bytes = limits.shm_bytes.unwrap_or(spec.shm_bytes);
-    spec.limits.memory_bytes = limits.memory_bytes;
-    spec.limits.milli_cpus = limits.milli_cpus;
-    spec.limits.pids = PidsLimit::Default;
-    let rlimit =
-        |(name, soft, hard): &(String, u64, u64)| Rlimit { name: name.clone(), soft: Some(*soft), hard: Some(*hard) };
+    spec.limits = sandbox::Limits {
+        memory_bytes: limits.memory_bytes,
+        memory_and_swap_bytes: limits.memory_and_swap_bytes,
+        milli_cpus: limits.milli_cpus,
+        cpu_quota_us: limits.cpu_quota_us,
+        cpu_period_us: limits.cpu_period_us,
+        cpu_shares: limits.cpu_shares,
+        cpuset: limits.cpuset.clone(),
+        cpuset_mems: limits.cpuset_mems.clone(),
+        pids: PidsLimit::Default,
+        ..sandbox::Limits::default()
+    };
+    let rlimit = |(name, soft, hard): &(String, Option<u64>, Option<u64>)| Rlimit {
+        name: name.clone(),
+        soft: *soft,
+        hard: *hard,
+    };
     spec.rlimits = limits.ulimits.iter().map(rlimit).collect();
     match execution.security {
         Security::Sandbox => spec,

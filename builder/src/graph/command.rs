@@ -1,7 +1,9 @@
 //! RUN as data: a command and all that it sees.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 
+use run::sandbox::{CapabilitySet, Dns, Seccomp};
 use store::{Platform, RelPath};
 
 use super::{Clock, VertexId};
@@ -29,6 +31,12 @@ pub struct RunOp {
     pub security: Security,
     /// `--add-host` of the request.
     pub hosts: Vec<(String, IpAddr)>,
+    /// `--dns` and the like of the request.
+    pub dns: Dns,
+    /// `--cap-add` and the like of the request.
+    pub privileges: Privileges,
+    /// `--volume` of the request.
+    pub volumes: Vec<Volume>,
     /// The host name inside.
     pub hostname: String,
     /// Limits and sizes of the request.
@@ -45,12 +53,55 @@ pub struct RunOp {
 pub struct Limits {
     /// Memory (`--memory`).
     pub memory_bytes: Option<u64>,
+    /// Memory and swap together (`--memory-swap`).
+    pub memory_and_swap_bytes: Option<u64>,
+    /// Microseconds of processor time in each period (`--cpu-quota`).
+    pub cpu_quota_us: Option<u64>,
+    /// How long a period is, in microseconds (`--cpu-period`).
+    pub cpu_period_us: Option<u64>,
+    /// Weight against others (`--cpu-shares`).
+    pub cpu_shares: Option<u64>,
+    /// Processors it may run on (`--cpuset-cpus`).
+    pub cpuset: Option<String>,
+    /// Memory nodes it may use (`--cpuset-mems`).
+    pub cpuset_mems: Option<String>,
     /// Processors' worth of time, in thousandths.
     pub milli_cpus: Option<u64>,
     /// The size of `/dev/shm` (`--shm-size`).
     pub shm_bytes: Option<u64>,
-    /// `--ulimit`: name, soft and hard limit.
-    pub ulimits: Vec<(String, u64, u64)>,
+    /// `--ulimit`: name, soft and hard limit; `None` is unlimited.
+    pub ulimits: Vec<(String, Option<u64>, Option<u64>)>,
+}
+
+/// What every RUN may do, beyond `--security`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Privileges {
+    /// Of root inside (`--cap-add`, `--cap-drop`).
+    pub capabilities: CapabilitySet,
+    /// Which system calls there are (`--security-opt seccomp=`).
+    pub seccomp: Seccomp,
+    /// Whether set-user-ID programs are without effect (`--security-opt no-new-privileges`).
+    pub no_new_privileges: bool,
+    /// Groups beyond the user's own (`--group-add`).
+    pub groups: Vec<String>,
+}
+
+impl Default for Privileges {
+    fn default() -> Self {
+        let capabilities = CapabilitySet::docker_default();
+        Self { capabilities, seccomp: Seccomp::Default, no_new_privileges: false, groups: Vec::new() }
+    }
+}
+
+/// A directory or file of the machine that every RUN sees; what is in it is in no key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Volume {
+    /// On the machine.
+    pub source: PathBuf,
+    /// Inside.
+    pub target: RelPath,
+    /// Whether it may be written to.
+    pub access: Access,
 }
 
 /// What network a RUN sees.
@@ -114,6 +165,8 @@ pub enum MountKind {
     },
     /// A value that is in no layer and no key.
     Secret(SecretMount),
+    /// The socket of an SSH agent.
+    Ssh(SshMount),
     /// A file that stands in the Dockerfile, executable and read-only.
     Script {
         /// What it holds.
@@ -164,7 +217,18 @@ pub struct SecretMount {
     pub need: Need,
 }
 
-/// How a secret's file looks.
+/// `--mount=type=ssh`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SshMount {
+    /// Its name in the request.
+    pub id: String,
+    /// How the socket looks.
+    pub file: SecretFile,
+    /// Whether its absence is an error.
+    pub need: Need,
+}
+
+/// How the file of a secret, or an agent's socket, looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SecretFile {
     /// Permission bits.
@@ -189,7 +253,7 @@ impl Mount {
         match &self.kind {
             MountKind::Bind { from, .. } => Some(*from),
             MountKind::Cache(cache) => cache.seed.as_ref().map(|(from, _)| *from),
-            MountKind::Tmpfs { .. } | MountKind::Secret(_) | MountKind::Script { .. } => None,
+            MountKind::Tmpfs { .. } | MountKind::Secret(_) | MountKind::Ssh(_) | MountKind::Script { .. } => None,
         }
     }
 }

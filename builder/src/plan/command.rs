@@ -12,6 +12,7 @@ use crate::dockerfile::{self, NetworkMode, Run, RunMount, Script, SecurityMode, 
 use crate::error::BuildError;
 use crate::graph::{
     Access, CacheMount, Mount, MountKind, Need, Network, Op, RunOp, SecretFile, SecretMount, Security, Sharing,
+    SshMount,
 };
 use crate::progress::StepKind;
 
@@ -20,6 +21,12 @@ const SCRIPTS: &str = "/dev/pipes";
 
 /// Where a step sees a secret that has no target.
 const SECRETS: &str = "/run/secrets";
+
+/// Where a step sees agents that have no target, by number (docs/dockerfile.md, A137).
+const AGENTS: &str = "/run/buildkit/ssh_agent";
+
+/// Where SSH clients look for one.
+const AGENT_VARIABLE: &str = "SSH_AUTH_SOCK";
 
 impl Planner<'_> {
     pub(super) fn run(
@@ -34,22 +41,31 @@ impl Planner<'_> {
         }
         let mut mounts = Vec::new();
         let argv = self.argv(run, state, &mut mounts);
+        let mut sockets = Vec::new();
         for mount in &run.mounts {
-            mounts.push(self.mount(mount, statement.span, state, place)?);
+            mounts.push(self.mount(mount, statement.span, (state, place), &mut sockets)?);
+        }
+        let pairs = state.variables.pairs().map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let mut env: Vec<_> = pairs.collect();
+        if let Some(socket) = sockets.first().filter(|_| state.variables.get(AGENT_VARIABLE).is_none()) {
+            env.push((AGENT_VARIABLE.to_owned(), text_of(socket)));
         }
         let history = format!("RUN {} # buildkit", command_text(&argv, state));
         let request = self.stages.request;
         let op = RunOp {
             base: state.root,
             argv,
-            env: state.variables.pairs().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+            env,
             proxies: self.proxies.iter().filter(|(name, _)| state.variables.get(name).is_none()).cloned().collect(),
             user: state.image.config.config.user.clone(),
             cwd: state.directory(),
             mounts,
-            network: network(run.network, request.network),
+            network: self.network(run.network, statement.span)?,
             security: self.security(run.security, statement.span)?,
             hosts: request.hosts.clone(),
+            dns: request.dns.clone(),
+            privileges: request.privileges.clone(),
+            volumes: request.volumes.clone(),
             hostname: self.hostname(),
             limits: request.limits.clone(),
             platform: state.platform.clone(),
@@ -78,6 +94,21 @@ impl Planner<'_> {
         given.cloned().unwrap_or_else(|| "kiln".to_owned())
     }
 
+    /// As in BuildKit, the host's network, its abstract sockets included, needs somebody's consent.
+    fn network(&self, asked: NetworkMode, span: Span) -> Result<Network, PlanError> {
+        let request = self.stages.request;
+        let is_allowed =
+            || request.network == Network::Host || request.entitlements.contains(&Entitlement::NetworkHost);
+        match asked {
+            NetworkMode::Default => Ok(request.network),
+            NetworkMode::None => Ok(Network::None),
+            NetworkMode::Host if is_allowed() => Ok(Network::Host),
+            NetworkMode::Host => {
+                Err(error_at(span, "network.host is not allowed: give the build `--allow network.host`"))
+            }
+        }
+    }
+
     fn security(&self, asked: SecurityMode, span: Span) -> Result<Security, PlanError> {
         match asked {
             SecurityMode::Sandbox => Ok(Security::Sandbox),
@@ -90,7 +121,13 @@ impl Planner<'_> {
         }
     }
 
-    fn mount(&mut self, mount: &RunMount, span: Span, state: &State, place: &Place) -> Result<Mount, PlanError> {
+    fn mount(
+        &mut self,
+        mount: &RunMount,
+        span: Span,
+        (state, place): (&State, &Place),
+        sockets: &mut Vec<RelPath>,
+    ) -> Result<Mount, PlanError> {
         let escape = self.escape();
         let expand = |word: &Word| expanded(word, &state.variables, escape).map(|expanded| expanded.text);
         match mount.resolve(expand).map_err(unresolved)? {
@@ -121,7 +158,15 @@ impl Planner<'_> {
             dockerfile::Mount::Secret { id, target, variable, need, owner } => {
                 secret(SecretWords { id, target, variable, need, owner }, state, mount.span)
             }
-            dockerfile::Mount::Ssh { .. } => Err(error_at(mount.span, "RUN --mount=type=ssh is not supported yet")),
+            dockerfile::Mount::Ssh { id, target, need, owner } => {
+                let target = target.unwrap_or_else(|| format!("{AGENTS}.{}", sockets.len()));
+                let target = target_of(&target, state, mount.span)?;
+                sockets.push(target.clone());
+                let Ownership { mode, uid, gid } = owner;
+                let mode = mode.map_or(0o600, |mode| (mode & 0o7777) as u16);
+                let file = SecretFile { mode, uid: uid.unwrap_or(0), gid: gid.unwrap_or(0) };
+                Ok(Mount { target, kind: MountKind::Ssh(SshMount { id, file, need: need_of(need) }) })
+            }
         }
     }
 
@@ -154,11 +199,8 @@ fn secret(words: SecretWords, state: &State, span: Span) -> Result<Mount, PlanEr
     };
     let mode = mode.map_or(0o400, |mode| (mode & 0o7777) as u16);
     let file = has_file.then_some(SecretFile { mode, uid: uid.unwrap_or(0), gid: gid.unwrap_or(0) });
-    let need = match need {
-        mount::Need::Optional => Need::Optional,
-        mount::Need::Required => Need::Required,
-    };
-    Ok(Mount { target, kind: MountKind::Secret(SecretMount { id, file, env: variable, need }) })
+    let kind = MountKind::Secret(SecretMount { id, file, env: variable, need: need_of(need) });
+    Ok(Mount { target, kind })
 }
 
 fn target_of(text: &str, state: &State, span: Span) -> Result<RelPath, PlanError> {
@@ -185,11 +227,10 @@ fn sharing_of(sharing: mount::Sharing) -> Sharing {
     }
 }
 
-fn network(step: NetworkMode, request: Network) -> Network {
-    match step {
-        NetworkMode::Default => request,
-        NetworkMode::None => Network::None,
-        NetworkMode::Host => Network::Host,
+fn need_of(need: mount::Need) -> Need {
+    match need {
+        mount::Need::Optional => Need::Optional,
+        mount::Need::Required => Need::Required,
     }
 }
 

@@ -2,16 +2,58 @@
 //!
 //! Always new files in a fresh directory, each reached by descriptor and name.
 
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::Mode;
 use store::content::ContentError;
 use store::fs::{Dir, Kind, Owner};
 use store::tree::{DeviceKind, Directory, Leaf, Metadata, Node};
-use store::{Contents, Name};
+use store::{Contents, Name, Temporary};
+
+use crate::error::StepError;
+
+/// The one thing in the directory of a tree that was written out.
+pub(super) const PART: &[u8; 5] = b"bound";
+
+/// Trees that were written out for steps that only read them, each once while a build lasts.
+#[derive(Debug, Default)]
+pub struct Shown {
+    trees: Mutex<BTreeMap<String, Slot>>,
+}
+
+type Slot = Arc<Mutex<Option<Arc<Temporary>>>>;
+
+impl Shown {
+    /// The tree of that id, which whoever asks first writes; others wait for it, and for no other.
+    pub(super) fn get_or_write(
+        &self,
+        id: &str,
+        write: impl FnOnce() -> Result<Temporary, StepError>,
+    ) -> Result<Arc<Temporary>, StepError> {
+        let slot = lock(&self.trees).entry(id.to_owned()).or_default().clone();
+        let mut slot = lock(&slot);
+        if let Some(shown) = &*slot {
+            return Ok(shown.clone());
+        }
+        Ok(slot.insert(Arc::new(write()?)).clone())
+    }
+}
+
+/// Where the tree is that was written into a directory.
+pub(super) fn part_of(temporary: &Temporary) -> PathBuf {
+    temporary.path().join(OsStr::from_bytes(PART))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Why a tree cannot be written out.
 #[derive(Debug, thiserror::Error)]

@@ -75,13 +75,13 @@ impl Solver<'_> {
             };
             parts.push(Part::text("source", format!("{tree} {}", source_text(source))));
         }
-        parts.push(Part::text("destination", format!("{destination:?}")));
-        parts.push(Part::text("owner", format!("{owner:?}")));
-        parts.push(Part::text("mode", format!("{mode:?}")));
-        parts.push(Part::text("link", format!("{footing:?}")));
-        parts.push(Part::text("exclude", format!("{exclude:?}")));
-        parts.push(Part::text("archives", format!("{archives:?}")));
-        parts.push(Part::text("times", format!("{:?} {:?}", times.exactly, times.ceiling)));
+        parts.push(key::destination_part(destination));
+        parts.extend(owner.as_ref().map(|owner| Part::text("owner", owner.to_string())));
+        parts.extend(mode.as_ref().map(|mode| Part::text("mode", mode.to_string())));
+        parts.push(key::footing_part(*footing));
+        parts.extend(exclude.iter().map(|pattern| Part::text("exclude", pattern)));
+        parts.push(Part::text("archives", archives_name(*archives)));
+        parts.push(key::times_part(times));
         Ok(parts)
     }
 
@@ -157,7 +157,7 @@ impl Solver<'_> {
             Part::text("base", base.id(self.store)?.to_string()),
             Part::text("directory", path.to_string()),
             Part::text("owner", owner.to_string()),
-            Part::text("times", format!("{:?} {:?}", times.exactly, times.ceiling)),
+            key::times_part(times),
         ])
     }
 
@@ -353,9 +353,16 @@ fn explain_missing(error: CopyError, pattern: &str, from: &From) -> StepError {
 fn source_text(source: &CopySource) -> String {
     match source {
         CopySource::Path { from: _, pattern } => format!("path {pattern}"),
-        CopySource::WithParents { from: _, pivot, pattern } => format!("parents {pivot:?} {pattern:?}"),
-        CopySource::Fetched { from: _, name, archive } => format!("fetched {name:?} {archive:?}"),
-        CopySource::Inline { name, content } => format!("inline {name:?} {}", ObjectId::of(content)),
+        CopySource::WithParents { from: _, pivot, pattern } => format!("parents {} {pivot}{pattern}", pivot.len()),
+        CopySource::Fetched { from: _, name, archive } => format!("fetched {} {name}", archives_name(*archive)),
+        CopySource::Inline { name, content } => format!("inline {} {name}", ObjectId::of(content)),
+    }
+}
+
+fn archives_name(archives: Archives) -> &'static str {
+    match archives {
+        Archives::Keep => "keep",
+        Archives::Unpack => "unpack",
     }
 }
 

@@ -30,7 +30,7 @@ use std::time::{Duration, Instant};
 
 use store::{ActionKey, DiffId, Store};
 
-pub use bind::WriteTreeError;
+pub use bind::{Shown, WriteTreeError};
 pub use record::BuildDirectory;
 pub use rootfs::Rootfs;
 
@@ -75,6 +75,8 @@ pub struct Solver<'a> {
     pub mode: Mode,
     /// Set when nothing more shall be started; running commands look at it.
     pub stop: Cancel,
+    /// What bind mounts show.
+    pub shown: Shown,
 }
 
 /// What a vertex came to.

@@ -21,10 +21,11 @@ use crate::copy::select::{entry_at, resolve};
 use crate::error::{BuildError, StepError};
 use crate::executor::{Execution, ExecutionMount, Exit, MountSource};
 use crate::graph::{
-    Access, CacheMount, Clock, Mount, MountKind, Need, Op, RunOp, SecretMount, Vertex, VertexId, WorkdirOp,
+    Access, CacheMount, Clock, Mount, MountKind, Need, Op, RunOp, SecretMount, SshMount, Vertex, VertexId, WorkdirOp,
 };
 use crate::key;
 use crate::progress::{Event, Stream, Wait};
+use crate::ssh::Forward;
 
 /// What mounts need of other vertices: trees, and where their bytes are.
 type Trees = BTreeMap<VertexId, Value>;
@@ -35,8 +36,12 @@ struct Mounted {
     mounts: Vec<ExecutionMount>,
     env: Vec<(String, String)>,
     caches: Vec<HeldCache>,
+    /// Agents that listen.
+    agents: Vec<Forward>,
     /// Directories of bind mounts, which go with this.
     temporary: Vec<Temporary>,
+    /// Trees that other steps show, too.
+    shared: Vec<Arc<Temporary>>,
 }
 
 impl Solver<'_> {
@@ -149,6 +154,8 @@ impl Solver<'_> {
             network: run.network,
             security: run.security,
             hosts: &run.hosts,
+            dns: &run.dns,
+            privileges: &run.privileges,
             hostname: &run.hostname,
             limits: &run.limits,
             platform: &run.platform,
@@ -197,6 +204,10 @@ impl Solver<'_> {
     fn mounted(&self, run: &RunOp, vertex: &Vertex, trees: &Trees) -> Result<Mounted, BuildError> {
         let step = |error: StepError| at(vertex, error);
         let mut mounted = Mounted::default();
+        for volume in &run.volumes {
+            let source = MountSource::Path(volume.source.clone());
+            mounted.mounts.push(ExecutionMount { target: volume.target.clone(), source, access: volume.access });
+        }
         for mount in &run.mounts {
             match &mount.kind {
                 MountKind::Bind { from, source, access } => {
@@ -211,6 +222,7 @@ impl Solver<'_> {
                     mounted.add(mount, MountSource::Tmpfs { size_bytes: *size_bytes }, Access::ReadWrite);
                 }
                 MountKind::Secret(secret) => self.secret(mount, secret, &mut mounted).map_err(step)?,
+                MountKind::Ssh(ssh) => self.ssh(mount, ssh, &mut mounted).map_err(step)?,
                 MountKind::Script { content } => self.script(mount, content, &mut mounted).map_err(step)?,
             }
         }
@@ -229,8 +241,8 @@ impl Solver<'_> {
         Ok(())
     }
 
-    /// A bind mount shows a copy: what is written to it is dropped, and it looks like the tree
-    /// wherever the files come from.
+    /// A bind mount shows a copy, which looks like the tree wherever the files come from. Steps that only
+    /// read share one; what is written to another is dropped with it.
     fn bind(
         &self,
         mount: &Mount,
@@ -241,12 +253,29 @@ impl Solver<'_> {
     ) -> Result<(), StepError> {
         let (tree, contents) = self.tree(from)?;
         let (_, metadata, node) = find(&tree, source)?;
-        let temporary = self.store.temporary()?;
-        let name = Name::new(*b"bound").expect("a constant name");
-        let directory = bind::open(temporary.path()).map_err(store::StoreError::io("open", temporary.path()))?;
-        write_node(&directory, &name, &metadata, &node, &contents)?;
-        mounted.add(mount, MountSource::Path(temporary.path().join("bound")), access);
-        mounted.temporary.push(temporary);
+        let write = || -> Result<Temporary, StepError> {
+            let temporary = self.store.temporary()?;
+            let name = Name::new(*bind::PART).expect("a constant name");
+            let directory = bind::open(temporary.path()).map_err(store::StoreError::io("open", temporary.path()))?;
+            write_node(&directory, &name, &metadata, &node, &contents)?;
+            Ok(temporary)
+        };
+        let path = match access {
+            Access::ReadWrite => {
+                let own = write()?;
+                let path = bind::part_of(&own);
+                mounted.temporary.push(own);
+                path
+            }
+            Access::ReadOnly => {
+                let id = subtree_id(&tree, metadata.clone(), node.clone(), source);
+                let shared = self.shown.get_or_write(&id, write)?;
+                let path = bind::part_of(&shared);
+                mounted.shared.push(shared);
+                path
+            }
+        };
+        mounted.add(mount, MountSource::Path(path), access);
         Ok(())
     }
 
@@ -274,6 +303,23 @@ impl Solver<'_> {
             mounted.caches.push(held);
         }
         Ok(true)
+    }
+
+    /// A socket of the step's own in front of the agent: it has the owner and mode that were asked for.
+    fn ssh(&self, mount: &Mount, ssh: &SshMount, mounted: &mut Mounted) -> Result<(), StepError> {
+        let Some(source) = self.request.ssh.get(&ssh.id) else {
+            return match ssh.need {
+                Need::Optional => Ok(()),
+                Need::Required => Err(StepError::MissingAgent(ssh.id.clone())),
+            };
+        };
+        let temporary = self.store.temporary()?;
+        let unreachable = |source| StepError::Agent { id: ssh.id.clone(), source };
+        let agent = Forward::start(source, temporary.path(), ssh.file).map_err(unreachable)?;
+        mounted.add(mount, MountSource::Path(agent.socket().to_owned()), Access::ReadWrite);
+        mounted.agents.push(agent);
+        mounted.temporary.push(temporary);
+        Ok(())
     }
 
     fn secret(&self, mount: &Mount, secret: &SecretMount, mounted: &mut Mounted) -> Result<(), StepError> {
@@ -331,18 +377,14 @@ fn failed(vertex: &Vertex, run: &RunOp, exit: Exit, log: &StepLog) -> BuildError
 }
 
 fn read_secret(id: &str, source: &SecretSource) -> Result<Vec<u8>, StepError> {
-    let unreadable = |from: String| {
-        let id = id.to_owned();
-        move |source| StepError::UnreadableSecret { id, from, source }
-    };
-    match source {
-        SecretSource::File(path) => std::fs::read(path).map_err(unreadable(path.display().to_string())),
-        SecretSource::Environment(name) => {
-            use std::os::unix::ffi::OsStringExt;
-            let value = std::env::var_os(name).ok_or_else(|| std::io::ErrorKind::NotFound.into());
-            value.map(OsStringExt::into_vec).map_err(unreadable(format!("variable {name}")))
-        }
-    }
+    source.read().map_err(|error| StepError::UnreadableSecret {
+        id: id.to_owned(),
+        from: match source {
+            SecretSource::File(path) => path.display().to_string(),
+            SecretSource::Environment(name) => format!("variable {name}"),
+        },
+        source: error,
+    })
 }
 
 /// Links in a mount's source are followed inside the tree.

@@ -13,7 +13,7 @@ use crate::sandbox::{
 
 use super::error::ContainerError;
 use super::mount::{Access, Mount, MountSource};
-use super::options::{Isolation, Limits, MemorySwap, NetworkMode, PidsLimit, Seccomp};
+use super::options::{Limits, MemorySwap, NetworkMode, PidsLimit, Seccomp};
 use super::record::Config;
 use super::terminal::Size;
 
@@ -34,7 +34,7 @@ pub(super) fn spec(config: &Config, facts: Facts) -> Result<Spec, ContainerError
     let Facts { rootfs, volumes, joined, size } = facts;
     let argv = config.argv().map(Into::into).collect();
     let mut spec = Spec::new(rootfs, argv);
-    spec.capabilities = capabilities(&config.isolation)?;
+    spec.capabilities = CapabilitySet::changed(&config.isolation.cap_add, &config.isolation.cap_drop)?;
     if config.isolation.privileged {
         spec = spec.privileged();
     }
@@ -65,24 +65,6 @@ pub(super) fn spec(config: &Config, facts: Facts) -> Result<Spec, ContainerError
     }
     spec.init = if config.process.init { Init::Reaper } else { Init::Command };
     Ok(spec)
-}
-
-/// Docker's order: additions to the default set first, then what is dropped, `ALL` either way.
-fn capabilities(isolation: &Isolation) -> Result<CapabilitySet, ContainerError> {
-    let is_all = |name: &String| name.eq_ignore_ascii_case("all");
-    let drops_all = isolation.cap_drop.iter().any(is_all);
-    let mut set = match (isolation.cap_add.iter().any(is_all), drops_all) {
-        (true, _) => CapabilitySet::all(),
-        (false, true) => CapabilitySet::EMPTY,
-        (false, false) => CapabilitySet::docker_default(),
-    };
-    for name in isolation.cap_add.iter().filter(|name| !is_all(name)) {
-        set = set.with(name.parse()?);
-    }
-    for name in isolation.cap_drop.iter().filter(|name| !is_all(name)) {
-        set = set.without(name.parse()?);
-    }
-    Ok(set)
 }
 
 fn command(config: &Config) -> Command {

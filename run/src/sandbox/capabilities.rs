@@ -112,6 +112,23 @@ impl FromStr for Capability {
 pub struct CapabilitySet(u64);
 
 impl CapabilitySet {
+    /// Docker's set, changed in Docker's order: additions first, then what is dropped, `ALL` either way.
+    pub fn changed(add: &[String], drop: &[String]) -> Result<Self, UnknownCapability> {
+        let is_all = |name: &String| name.eq_ignore_ascii_case("all");
+        let mut set = match (add.iter().any(is_all), drop.iter().any(is_all)) {
+            (true, _) => Self::all(),
+            (false, true) => Self::EMPTY,
+            (false, false) => Self::docker_default(),
+        };
+        for name in add.iter().filter(|name| !is_all(name)) {
+            set = set.with(name.parse()?);
+        }
+        for name in drop.iter().filter(|name| !is_all(name)) {
+            set = set.without(name.parse()?);
+        }
+        Ok(set)
+    }
+
     /// None at all.
     pub const EMPTY: Self = Self(0);
 

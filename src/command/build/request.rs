@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 
 use builder::ImageSource;
 use builder::build::{BuildRequest, CacheUse, SecretSource, Timestamps};
-use builder::graph::{Clock, Limits, Lookup, Network};
+use builder::graph::{Clock, Lookup};
 use builder::plan::scope::DEFAULT_EPOCH;
 use builder::progress::Cancel;
 use builder::remote::Fetcher;
 use store::Store;
 use store::tree::Timestamp;
 
+use super::steps::configured_proxies;
 use super::{Args, place};
-use crate::format::units::parse_size;
 use crate::report::{Failure, UsageError};
 
 /// `--timestamps`
@@ -22,14 +22,6 @@ pub(super) enum TimestampsArg {
     Clamp,
     /// Times are kept, clocks are read
     Preserve,
-}
-
-/// What a RUN step may use up.
-#[derive(Debug, clap::Args)]
-pub(super) struct LimitArgs {
-    /// Size of /dev/shm in RUN steps
-    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
-    shm_size: Option<u64>,
 }
 
 /// Variables of kiln's own environment that are build arguments without being given.
@@ -80,14 +72,7 @@ impl Args {
         request.labels = self.labels.iter().map(|text| pair(text)).collect();
         request.platform = self.platform.clone();
         request.secrets = secrets;
-        request.network = match self.network.as_str() {
-            "default" => Network::default(),
-            "none" => Network::None,
-            "host" => Network::Host,
-            other => return Err(UsageError::Unsupported(format!("--network {other}")).into()),
-        };
-        request.hosts = self.add_hosts.clone();
-        request.limits = Limits { shm_bytes: self.limits.shm_size, ..Limits::default() };
+        self.steps.fill(&mut request)?;
         request.timestamps = match self.timestamps {
             TimestampsArg::Clamp => Timestamps::Clamp,
             TimestampsArg::Preserve => Timestamps::Preserve,
@@ -103,10 +88,14 @@ impl Args {
         Ok(request)
     }
 
-    /// `--build-arg`, over what the environment passes on by itself.
+    /// `--build-arg`, over the proxies of `config.json`, over what the environment passes on by itself.
     fn arguments(&self) -> BTreeMap<String, String> {
         let from_environment = |name: &str| std::env::var(name).ok().map(|value| (name.to_owned(), value));
         let mut arguments: BTreeMap<String, String> = PASSED_ON.into_iter().filter_map(from_environment).collect();
+        for (name, value) in configured_proxies() {
+            arguments.remove(&name.to_ascii_lowercase());
+            arguments.insert(name, value);
+        }
         arguments.extend(self.build_args.iter().filter_map(|text| match text.split_once('=') {
             Some((name, value)) => Some((name.to_owned(), value.to_owned())),
             None => from_environment(text),

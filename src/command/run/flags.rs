@@ -13,7 +13,7 @@ use run::container::options::{
 use run::container::port::PortMapping;
 use store::{ImageId, Platform};
 
-use crate::format::units::{parse_host, parse_size};
+use crate::format::units::{parse_host, parse_size, parse_ulimit};
 use crate::report::{Failure, UsageError};
 
 /// Run a command in a new container
@@ -382,7 +382,7 @@ impl IsolationArgs {
 }
 
 /// `./sub:/target` with the directory that is meant; other texts as they are.
-fn absolute_volume(text: &str) -> Result<String, Failure> {
+pub(crate) fn absolute_volume(text: &str) -> Result<String, Failure> {
     match text.split_once(':') {
         Some((source, rest)) if source.starts_with('.') => Ok(format!("{}:{rest}", absolute(source)?)),
         _ => Ok(text.to_owned()),
@@ -449,15 +449,4 @@ fn parse_cpus(text: &str) -> Result<u64, String> {
     } else {
         Err(format!("invalid number of processors {text:?}"))
     }
-}
-
-fn parse_ulimit(text: &str) -> Result<Ulimit, String> {
-    let wrong = || format!("invalid limit {text:?}: NAME=SOFT[:HARD]");
-    let (name, values) = text.split_once('=').ok_or_else(wrong)?;
-    let value = |text: &str| match text {
-        "-1" | "unlimited" => Ok(None),
-        number => number.parse().map(Some).map_err(|_| wrong()),
-    };
-    let (soft, hard) = values.split_once(':').unwrap_or((values, values));
-    Ok(Ulimit { name: name.to_ascii_lowercase(), soft: value(soft)?, hard: value(hard)? })
 }
