@@ -8,6 +8,7 @@ mod containers;
 mod context;
 mod format;
 mod interrupt;
+mod proxies;
 mod report;
 mod sources;
 mod ui;

@@ -24,6 +24,10 @@ pub(crate) enum Refresh {
     Missing,
     /// Always (`--pull`); what they do not say is an error then.
     Always,
+    /// Always (`--pull=newer`); where they cannot be asked, what the store has is good enough.
+    Newer,
+    /// Never (`--pull=never`).
+    Never,
 }
 
 /// The images of the store and of all registries.
@@ -51,9 +55,12 @@ impl Images {
     }
 
     fn in_store(&self, reference: &Reference, platform: &Platform) -> Result<Option<ResolvedImage>, SourceError> {
-        let id = self.store.resolve_name(reference).map_err(|error| unavailable(reference, error.into()))?;
-        let image = id.map(|id| self.store.image(id)).transpose();
-        let image = image.map_err(|error| unavailable(reference, error.into()))?.flatten();
+        let cannot = |error: Box<dyn Error + Send + Sync>| unavailable(reference, error);
+        let target = self.store.target_of(reference).map_err(|error| cannot(error.into()))?;
+        let fitting = target.as_ref().map(|target| self.store.image_for(target, platform)).transpose();
+        let fitting = fitting.map_err(|error| cannot(error.into()))?.flatten();
+        let image = fitting.or(target.map(|target| target.image)).map(|id| self.store.image(id)).transpose();
+        let image = image.map_err(|error| cannot(error.into()))?.flatten();
         let fits = |image: &store::image::Image| platform.distance_to(&image.config.platform()).is_some();
         let whole = |image: store::image::Image| ResolvedImage {
             reference: reference.clone(),
@@ -104,12 +111,20 @@ impl Images {
 impl ImageSource for Images {
     fn resolve(&self, reference: &Reference, platform: &Platform) -> Result<ResolvedImage, SourceError> {
         let is_only_here = reference.repository().host() == LAYOUTS;
-        if (self.refresh == Refresh::Missing || is_only_here)
-            && let Some(image) = self.in_store(reference, platform)?
-        {
-            return Ok(image);
+        let refresh = if is_only_here { Refresh::Never } else { self.refresh };
+        let in_store = match refresh {
+            Refresh::Missing | Refresh::Never | Refresh::Newer => self.in_store(reference, platform)?,
+            Refresh::Always => None,
+        };
+        match (refresh, in_store) {
+            (Refresh::Missing | Refresh::Never, Some(image)) => Ok(image),
+            (Refresh::Never, None) => Err(SourceError::NotFound { reference: reference.familiar() }),
+            (_, known) => match (self.ask(reference, platform), known) {
+                (Ok(image), _) => Ok(image),
+                (Err(_), Some(known)) => Ok(known),
+                (Err(source), None) => Err(unavailable(reference, source)),
+            },
         }
-        self.ask(reference, platform).map_err(|source| unavailable(reference, source))
     }
 
     fn fetch(&self, image: &ResolvedImage, report: &(dyn Fn(Transfer) + Sync)) -> Result<(), SourceError> {

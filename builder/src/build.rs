@@ -18,15 +18,15 @@ use store::tree::Timestamp;
 use store::{ActionKey, DiffId, ImageId, Platform, Reference, Store};
 
 use crate::context;
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, Span};
 use crate::dockerfile::{self, Dockerfile};
 use crate::error::{BuildError, RequestError};
 use crate::executor::Executor;
 use crate::executor::sandbox::SandboxExecutor;
 use crate::graph::{Limits, Network, Privileges, VertexId, Volume};
-use crate::lint::{self, Checks, Findings};
+use crate::lint::{self, Checks, Findings, Lint};
 use crate::plan::{ImageRequest, Images, Plan, Planned, plan};
-use crate::progress::{Cancel, Event, Miss, Notice, Outcome, Progress, Step};
+use crate::progress::{Cancel, Event, Miss, Outcome, Progress, Step};
 use crate::remote::Remote;
 use crate::solve::{BuildDirectory, Mode, Shown, Solution, Solver, Value};
 use crate::source::{ImageSource, ResolvedImage};
@@ -397,12 +397,15 @@ impl Parties<'_> {
     }
 
     fn plan_of(&self, dockerfile: &Dockerfile) -> Result<Planned, BuildError> {
-        let mut images = Images::new();
+        let (mut images, mut of_images) = (Images::new(), Vec::new());
         let now = now();
         loop {
             match plan(dockerfile, self.request, &images, now)? {
-                Plan::Ready(planned) => return Ok(*planned),
-                Plan::Needs(missing) => self.resolve(missing, dockerfile, &mut images)?,
+                Plan::Ready(mut planned) => {
+                    planned.diagnostics.append(&mut of_images);
+                    return Ok(*planned);
+                }
+                Plan::Needs(missing) => self.resolve(missing, dockerfile, &mut images, &mut of_images)?,
             }
         }
     }
@@ -429,6 +432,7 @@ impl Parties<'_> {
         missing: Vec<ImageRequest>,
         dockerfile: &Dockerfile,
         images: &mut Images,
+        diagnostics: &mut Vec<Diagnostic>,
     ) -> Result<(), BuildError> {
         for request in missing {
             if self.request.cancel.is_cancelled() {
@@ -444,20 +448,10 @@ impl Parties<'_> {
                 let suggestion = suggest(name, stages).map(str::to_owned);
                 BuildError::Image { span, suggestion, source }
             })?;
-            self.check_platform(&image, &platform);
+            diagnostics.extend(other_platform(&image, &platform, request.span));
             images.insert(request, image);
         }
         Ok(())
-    }
-
-    /// An image of another platform is built on all the same, with a warning (docs/dockerfile.md, A067).
-    fn check_platform(&self, image: &ResolvedImage, wanted: &Platform) {
-        let found = image.config.platform();
-        if wanted.distance_to(&found).is_none() {
-            let reference = image.reference.familiar();
-            let (found, wanted) = (found.to_string(), wanted.to_string());
-            self.progress.report(Event::Notice(&Notice::OtherPlatform { reference, found, wanted }));
-        }
     }
 
     fn solve(
@@ -496,6 +490,15 @@ impl Parties<'_> {
             record: directory.path().to_owned(),
         })
     }
+}
+
+/// An image of another platform is built on all the same, with a warning (docs/dockerfile.md, A067).
+fn other_platform(image: &ResolvedImage, wanted: &Platform, span: Span) -> Option<Diagnostic> {
+    let found = image.config.platform();
+    let reference = image.reference.familiar();
+    let message = format!("base image {reference} is an image for {found}, not for {wanted}");
+    let is_other = wanted.distance_to(&found).is_none();
+    is_other.then(|| Diagnostic::lint(Lint::InvalidBaseImagePlatform, span, message))
 }
 
 fn is_hit(report: &StepReport) -> bool {

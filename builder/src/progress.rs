@@ -213,16 +213,6 @@ pub enum Notice {
     /// A build argument that no ARG declares.
     #[error("one or more build-args were not consumed: {}", .0.join(", "))]
     UnusedBuildArguments(Vec<String>),
-    /// A base image is for another platform than asked for.
-    #[error("{reference} is an image for {found}, not for {wanted}")]
-    OtherPlatform {
-        /// The image.
-        reference: String,
-        /// Its platform.
-        found: String,
-        /// The platform of the build.
-        wanted: String,
-    },
 }
 
 /// A flag that stops a build: set by a signal handler, or by the first error. Clones share it.

@@ -56,7 +56,7 @@ pub use event::{BlobState, Event, Progress};
 pub use host::{Host, HostError};
 pub use login::LoginError;
 pub use pull::{News, PullError, Pulled};
-pub use push::{Family, PushError, PushOptions, Pushed};
+pub use push::{Family, PushError, PushOptions, Pushed, Reuse};
 pub use registry::{Options, Registry};
 pub use request::RequestError;
 pub use resolve::{RemoteDocument, RemoteImage, ResolveError};

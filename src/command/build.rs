@@ -1,6 +1,10 @@
 //! `kiln build`
 
+mod annotation;
 mod call;
+mod draft;
+mod finish;
+mod output;
 mod place;
 mod request;
 mod steps;
@@ -10,20 +14,19 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use builder::build::{BuildRequest, Built};
+use builder::build::BuildRequest;
 use builder::error::BuildError;
 use builder::executor::sandbox::SandboxExecutor;
-use store::refs::TaggedImage;
-use store::{Reference, Store};
+use store::{Platform, Reference};
 
 use super::steps::foretell;
-use super::wire::{TlsArgs, registry};
+use super::wire::TlsArgs;
 use crate::context::{Context, fancy_stderr};
 use crate::report::Failure;
 use crate::sources::{Images, Refresh};
 use crate::ui::images_only::ImagesOnly;
 use crate::ui::sanitize::{self, Colours};
-use crate::ui::{Style, excerpt};
+use crate::ui::{Style, excerpt, json};
 
 /// Build an image from a Dockerfile
 #[derive(Debug, clap::Args)]
@@ -48,18 +51,18 @@ pub(crate) struct Args {
     /// Stop at this stage, by name or number
     #[arg(long, value_name = "STAGE")]
     target: Option<String>,
-    /// Build for this platform
-    #[arg(long, value_name = "OS/ARCH", env = "DOCKER_DEFAULT_PLATFORM")]
-    platform: Option<store::Platform>,
+    /// Build for these platforms; several make an index
+    #[arg(long = "platform", value_name = "OS/ARCH", env = "DOCKER_DEFAULT_PLATFORM", value_delimiter = ',')]
+    platforms: Vec<store::Platform>,
     /// Run every step, whatever is cached
     #[arg(long)]
     no_cache: bool,
     /// Run every step of this stage, whatever is cached
     #[arg(long, value_name = "STAGE", value_delimiter = ',')]
     no_cache_filter: Vec<String>,
-    /// Ask registries for newer base images
-    #[arg(long)]
-    pull: bool,
+    /// Whether registries are asked for base images: always, newer, missing, never [default: missing]
+    #[arg(long, value_enum, value_name = "WHEN", num_args = 0..=1, require_equals = true, default_missing_value = "always")]
+    pull: Option<request::PullArg>,
     /// Add a label to the image
     #[arg(long = "label", value_name = "KEY=VALUE")]
     labels: Vec<String>,
@@ -74,20 +77,41 @@ pub(crate) struct Args {
     /// How many steps may run at once [default: the number of processors]
     #[arg(short, long, value_name = "N")]
     jobs: Option<NonZeroUsize>,
+    /// What to make of the result: type=local, tar, oci, docker, image or registry, with BuildKit's attributes; a bare
+    /// path is a directory, `-` a tar on standard output [default: an image in the store]
+    #[arg(short, long = "output", value_name = "SPEC")]
+    outputs: Vec<String>,
     /// Push the result to the registries that its names say
     #[arg(long)]
     push: bool,
     #[command(flatten)]
     tls: TlsArgs,
-    /// Accepted for docker's sake: the result is in the store anyway
+    /// Keep the image in the store even if there are other outputs
     #[arg(long)]
     load: bool,
+    /// Say something about the image in its manifest: `[manifest|index|manifest-descriptor[\[PLATFORM\]]:]KEY=VALUE`
+    #[arg(long = "annotation", value_name = "ANNOTATION")]
+    annotations: Vec<String>,
+    /// Whose media types the image has
+    #[arg(long, value_enum, value_name = "FAMILY")]
+    format: Option<request::FormatArg>,
+    /// The build's clock, in seconds since 1970, as SOURCE_DATE_EPOCH
+    #[arg(long, value_name = "SECONDS")]
+    source_date_epoch: Option<i64>,
+    #[command(flatten)]
+    accepted: request::AcceptedArgs,
     /// Accepted for docker's sake: there is one builder
     #[arg(long, value_name = "NAME", hide = true)]
     builder: Option<String>,
     /// Write the image id to a file
     #[arg(long, value_name = "FILE")]
     iidfile: Option<PathBuf>,
+    /// Write digests and names to a file, as JSON
+    #[arg(long, value_name = "FILE")]
+    metadata_file: Option<PathBuf>,
+    /// Use this ignore file instead of the context's .dockerignore
+    #[arg(long, value_name = "FILE")]
+    ignorefile: Option<PathBuf>,
     /// Say nothing but the image id
     #[arg(short, long)]
     quiet: bool,
@@ -101,69 +125,108 @@ pub(crate) struct Args {
     dry_run: bool,
 }
 
-/// Builds, tags, and says what came of it.
+/// Builds, delivers, and says what came of it.
 pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode, Failure> {
-    let store = context.store()?;
     let style = if args.quiet { Style::Quiet } else { args.progress };
+    match build(args, style, context) {
+        Err(Failure::Error(error)) if style == Style::Json => {
+            json::write(&serde_json::json!({"event": "error", "message": crate::report::with_causes(error.as_ref())}));
+            Err(Failure::Status(1))
+        }
+        ended => ended,
+    }
+}
+
+fn build(args: &Args, style: Style, context: &Context) -> Result<ExitCode, Failure> {
+    let store = context.store()?;
     let cancel = builder::Cancel::default();
     crate::interrupt::cancel_on_signals(&cancel)?;
-    let images =
-        Images::new(store.clone(), if args.pull { Refresh::Always } else { Refresh::Missing }, args.tls.verify());
-    let request = match args.request(&store, &images, &cancel) {
+    let images = Images::new(store.clone(), args.pull.map_or(Refresh::Missing, Into::into), args.tls.verify());
+    let mut request = match args.request(&store, &images, &cancel) {
         Err(_) if cancel.is_cancelled() => return Ok(ExitCode::from(130)),
         other => other?,
     };
     if !args.call.is_build() {
+        request.platform = args.platforms.first().cloned();
+        request.contexts = args.contexts(&store, request.platform.as_ref())?;
         return args.call.answer(&request, &store, &images).map_err(|failure| match failure {
-            call::CallFailure::Build(error) => explain(error, &request),
+            call::CallFailure::Build(error) => explain(error, &request, style),
             call::CallFailure::Other(failure) => failure,
         });
     }
-    let progress = style.build_progress(&request.dockerfile);
-    if args.dry_run {
-        let reports = builder::dry_run(&request, &store, &images, &ImagesOnly::new(progress.as_ref()));
-        let reports = reports.map_err(|error| explain(error, &request))?;
+    let deliveries = if args.dry_run { None } else { Some(finish::Deliveries::prepare(&args.wishes(style)?)?) };
+    let mut built = Vec::new();
+    for platform in args.each_platform() {
+        request.contexts = args.contexts(&store, platform.as_ref())?;
+        request.platform = platform;
+        if style == Style::Json && args.platforms.len() > 1 {
+            json::write(
+                &serde_json::json!({"event": "platform", "platform": request.platform.as_ref().map(ToString::to_string)}),
+            );
+        }
+        if let Some(platform) = request.platform.as_ref().filter(|_| args.platforms.len() > 1)
+            && !matches!(style, Style::Quiet | Style::Json)
+        {
+            crate::context::note(format!("building for {platform}"));
+        }
+        let progress = style.build_progress(&request.dockerfile);
+        let failed = |error| explain(error, &request, style);
+        if deliveries.is_none() {
+            let shown = ImagesOnly::new(progress.as_ref());
+            let reports = builder::dry_run(&request, &store, &images, &shown).map_err(failed)?;
+            drop(progress);
+            foretell(&reports, args.progress, &store)?;
+            continue;
+        }
+        let ended = builder::build(&request, &store, &images, &SandboxExecutor, progress.as_ref());
         drop(progress);
-        return foretell(&reports, args.progress, &store).map(|()| ExitCode::SUCCESS);
+        built.push(ended.map_err(failed)?);
     }
-    let built = builder::build(&request, &store, &images, &SandboxExecutor, progress.as_ref());
-    drop(progress);
-    match built {
-        Ok(built) => args.finish(&built, &store, context),
-        Err(error) => Err(explain(error, &request)),
-    }
+    let Some(deliveries) = deliveries else { return Ok(ExitCode::SUCCESS) };
+    store.sync()?;
+    let epoch = request.build_args.get("SOURCE_DATE_EPOCH").and_then(|epoch| epoch.parse().ok());
+    let epoch = epoch.map(store::tree::Timestamp::from_secs);
+    deliveries.deliver(&finish::Made { store: &store, built: &built, epoch }, context)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 impl Args {
-    /// Makes the result durable, names it, and prints what scripts wait for.
-    fn finish(&self, built: &Built, store: &Store, context: &Context) -> Result<ExitCode, Failure> {
-        store.sync()?;
-        for tag in &self.tags {
-            store.tag(tag, &TaggedImage::now(built.image))?;
-        }
-        if let Some(file) = &self.iidfile {
-            std::fs::write(file, built.image.to_string()).map_err(store::StoreError::io("write", file))?;
-        }
-        if self.quiet {
-            context.print(built.image)?;
-        } else {
-            let names: Vec<String> = self.tags.iter().map(Reference::familiar).collect();
-            let names = if names.is_empty() { String::new() } else { format!(" {}", names.join(" ")) };
-            crate::context::note(format!("built {}{names}", built.image));
-        }
-        if self.push {
-            let registry = registry(self.tls.verify())?;
-            let style = if self.quiet { Style::Quiet } else { self.progress };
-            for tag in &self.tags {
-                super::push::push(store, &registry, tag, style)?;
+    /// The platforms to build for, each once; `None` is the machine's, or what the base image is.
+    fn each_platform(&self) -> Vec<Option<Platform>> {
+        let mut platforms: Vec<Option<Platform>> = Vec::new();
+        for platform in self.platforms.iter().cloned().map(Some) {
+            if !platforms.contains(&platform) {
+                platforms.push(platform);
             }
         }
-        Ok(ExitCode::SUCCESS)
+        if platforms.is_empty() { vec![None] } else { platforms }
+    }
+
+    fn wishes(&self, style: Style) -> Result<finish::Wishes<'_>, Failure> {
+        let annotations: Vec<Vec<_>> =
+            self.annotations.iter().map(|text| annotation::Annotation::parse(text)).collect::<Result<_, _>>()?;
+        Ok(finish::Wishes {
+            outputs: &self.outputs,
+            tags: &self.tags,
+            push: self.push,
+            load: self.load,
+            family: self.format.map(Into::into),
+            annotations: annotations.concat(),
+            platforms: self.each_platform().len(),
+            iidfile: self.iidfile.as_deref(),
+            metadata: self.metadata_file.as_deref(),
+            tls: self.tls.verify(),
+            style,
+        })
     }
 }
 
 /// A failed build ends with the line of the Dockerfile, the status, the end of the log, and where all of it is.
-fn explain(error: BuildError, request: &BuildRequest) -> Failure {
+fn explain(error: BuildError, request: &BuildRequest, style: Style) -> Failure {
+    if style == Style::Json {
+        json::write(&json::error(&error, &request.dockerfile));
+        return Failure::Status(if matches!(error, BuildError::Cancelled) { 130 } else { 1 });
+    }
     let colours = if fancy_stderr() { Colours::Kept } else { Colours::Dropped };
     let source = &request.dockerfile;
     match &error {

@@ -45,6 +45,7 @@ const COLUMNS: &[Column] = &[
     Column { field: "ID", heading: "IMAGE ID" },
     Column { field: "CreatedSince", heading: "CREATED" },
     Column { field: "Size", heading: "SIZE" },
+    Column { field: "Platform", heading: "PLATFORM" },
     Column { field: "Digest", heading: "DIGEST" },
     Column { field: "CreatedAt", heading: "CREATED AT" },
 ];
@@ -72,8 +73,11 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode, Failure> {
     if style_is_quiet(&style) {
         rows.dedup_by(|a, b| a["ID"] == b["ID"]);
     }
-    let columns = if args.digests { WITH_DIGESTS } else { COLUMNS };
-    let shown = if args.digests { 6 } else { 5 };
+    let (columns, shown) = match (args.digests, tells_platforms(&rows)) {
+        (true, _) => (WITH_DIGESTS, 6),
+        (false, true) => (COLUMNS, 6),
+        (false, false) => (COLUMNS, 5),
+    };
     Listing { columns, shown, id: "ID" }.write(&rows, &style, &mut stdout())?;
     Ok(ExitCode::SUCCESS)
 }
@@ -82,7 +86,9 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode, Failure> {
 fn named_images(store: &Store, with_nameless: bool) -> Result<Vec<(ImageRecord, Option<Reference>)>, Failure> {
     let mut names: BTreeMap<ImageId, Vec<Reference>> = BTreeMap::new();
     for (name, target) in store.tags()? {
-        names.entry(target.image).or_default().push(name);
+        for image in store.images_of(&target)? {
+            names.entry(image).or_default().push(name.clone());
+        }
     }
     let mut images = store.images()?;
     images.sort_by(|a, b| b.received_at.cmp(&a.received_at).then(a.id.cmp(&b.id)));
@@ -111,11 +117,19 @@ fn row(record: &ImageRecord, name: Option<&Reference>, whole: bool) -> Value {
         "CreatedSince": units::ago(received),
         "CreatedAt": units::timestamp(received),
         "Size": units::size(record.size_bytes),
+        "Platform": record.platform.to_string(),
         "VirtualSize": units::size(record.size_bytes),
         "UniqueSize": "N/A",
         "SharedSize": "N/A",
         "Containers": "N/A",
     })
+}
+
+/// Whether a name stands for several images, which only their platforms tell apart.
+fn tells_platforms(rows: &[Value]) -> bool {
+    let name = |row: &Value| (row["Repository"].clone(), row["Tag"].clone());
+    let is_named = |row: &&Value| row["Tag"] != "<none>";
+    rows.iter().filter(is_named).any(|row| rows.iter().filter(|other| name(other) == name(row)).count() > 1)
 }
 
 fn style_is_quiet(style: &Style) -> bool {

@@ -15,7 +15,7 @@ pub(crate) struct Args {
     /// The archive or directory [default: standard input]
     #[arg(short, long, value_name = "FILE")]
     input: Option<PathBuf>,
-    /// Of an image for several platforms, that for this one
+    /// Of an image for several platforms, only that for this one
     #[arg(long, value_name = "OS/ARCH")]
     platform: Option<store::Platform>,
     /// Say nothing
@@ -30,10 +30,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode, Failure> {
         Some(path) if path.as_os_str() != "-" => Source::open(&store, path)?,
         _ => Source::read(&store, io::stdin())?,
     };
-    let mut options = LoadOptions::default();
-    if let Some(platform) = &args.platform {
-        options.platform = platform.clone();
-    }
+    let options = LoadOptions { platform: args.platform.clone() };
     for loaded in store.load(&source, &options)? {
         if args.quiet {
             continue;

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use registry::{PushOptions, Registry};
+use registry::{PushOptions, Pushed, Registry};
 use store::{Reference, Store};
 
 use super::wire::{TlsArgs, registry};
@@ -34,7 +34,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode, Failure> {
     let style = if args.quiet { Style::Quiet } else { Style::Auto };
     let names = if args.all_tags { all_tags(&store, &args.name)? } else { vec![args.name.clone()] };
     for name in &names {
-        push(&store, &registry, name, style)?;
+        push(&store, &registry, name, &PushOptions::default(), style)?;
         if args.quiet {
             context.print(name)?;
         }
@@ -42,17 +42,23 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Pushes the image that a name stands for.
-pub(crate) fn push(store: &Store, registry: &Registry, name: &Reference, style: Style) -> Result<(), Failure> {
-    let image = store.resolve_name(name)?.ok_or_else(|| store::refs::RefError::NotFound(name.familiar()))?;
+/// Pushes the image that a name stands for, with all its platforms.
+pub(crate) fn push(
+    store: &Store,
+    registry: &Registry,
+    name: &Reference,
+    options: &PushOptions,
+    style: Style,
+) -> Result<Pushed, Failure> {
+    let target = store.target_of(name)?.ok_or_else(|| store::refs::RefError::NotFound(name.familiar()))?;
     let view = TransferView::new(style);
-    let pushed = registry.push(store, image, name, &PushOptions::default(), &|event| view.show(event))?;
+    let pushed = registry.push_bundle(store, &store.bundle(&target)?, name, options, &|event| view.show(event))?;
     drop(view);
-    if style != Style::Quiet {
+    if !matches!(style, Style::Quiet | Style::Json) {
         let tag = name.tag().unwrap_or("latest");
         note(format!("{tag}: digest: {} size: {}", pushed.pinned.digest, pushed.manifest_bytes));
     }
-    Ok(())
+    Ok(pushed)
 }
 
 fn all_tags(store: &Store, name: &Reference) -> Result<Vec<Reference>, Failure> {

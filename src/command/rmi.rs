@@ -37,7 +37,8 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode, Failure> {
 }
 
 fn remove(store: &Store, text: &str, force: bool) -> Result<Vec<String>, Failure> {
-    let id = store.resolve(text)?;
+    let target = store.resolve_target(text)?;
+    let id = target.image;
     let names = store.tags_of(id)?;
     let named = text.parse::<Reference>().ok().filter(|name| names.contains(name));
     let going: Vec<Reference> = match named {
@@ -51,19 +52,37 @@ fn remove(store: &Store, text: &str, force: bool) -> Result<Vec<String>, Failure
         }
         None => names.clone(),
     };
-    if going.len() == names.len() && !force {
-        refuse_if_used(store, id)?;
+    let deleted = left_nameless(store, id, &going)?;
+    if !force {
+        deleted.iter().try_for_each(|image| refuse_if_used(store, *image))?;
     }
     let mut lines = Vec::new();
     for name in &going {
         store.untag(name)?;
         lines.push(format!("Untagged: {}", name.familiar()));
     }
-    if going.len() == names.len() {
-        store.forget_image(id).map_err(RefError::from)?;
-        lines.push(format!("Deleted: {id}"));
+    for image in deleted {
+        store.forget_image(image).map_err(RefError::from)?;
+        lines.push(format!("Deleted: {image}"));
     }
     Ok(lines)
+}
+
+/// The images that have no name when these are gone: the one that is meant, and of a name for several
+/// platforms the others.
+fn left_nameless(store: &Store, image: ImageId, going: &[Reference]) -> Result<Vec<ImageId>, Failure> {
+    let mut images = vec![image];
+    for target in going.iter().map(|name| store.tagged(name)).collect::<Result<Vec<_>, _>>()?.into_iter().flatten() {
+        images
+            .extend(store.images_of(&target)?.into_iter().filter(|other| !images.contains(other)).collect::<Vec<_>>());
+    }
+    let mut nameless = Vec::new();
+    for image in images {
+        if store.tags_of(image)?.iter().all(|name| going.contains(name)) {
+            nameless.push(image);
+        }
+    }
+    Ok(nameless)
 }
 
 fn refuse_if_used(store: &Store, id: ImageId) -> Result<(), Failure> {

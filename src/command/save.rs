@@ -46,13 +46,13 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode, Failure> {
         layers: LayerForm::Plain,
     };
     match (&args.output, args.format) {
-        (Some(path), Format::OciDir) => store.save_directory(&save, path)?,
+        (Some(path), Format::OciDir) => drop(store.save_directory(&save, path)?),
         (None, Format::OciDir) => return Err(UsageError::wrong("--format oci-dir needs a directory: --output")),
         (Some(path), _) => save_file(&store, &save, path)?,
         (None, _) if io::stdout().is_terminal() => {
             return Err(UsageError::wrong("refusing to write an archive to a terminal: use --output, or redirect"));
         }
-        (None, _) => store.save(&save, BufWriter::new(io::stdout().lock()))?,
+        (None, _) => drop(store.save(&save, BufWriter::new(io::stdout().lock()))?),
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -77,8 +77,8 @@ fn save_file(store: &Store, save: &Save, path: &Path) -> Result<(), Failure> {
 }
 
 fn saved(store: &Store, text: &str) -> Result<SavedImage, Failure> {
-    let image = store.resolve(text)?;
-    let names = store.tags_of(image)?;
+    let target = store.resolve_target(text)?;
+    let names = store.tags_of(target.image)?;
     let named = text.parse::<Reference>().ok().map(|name| name.without_digest()).filter(|name| names.contains(name));
-    Ok(SavedImage { image, tags: named.into_iter().collect() })
+    Ok(SavedImage { image: target.image, document: target.document, tags: named.into_iter().collect() })
 }

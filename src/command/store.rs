@@ -229,7 +229,11 @@ pub(crate) fn prune(args: &PruneArgs, context: &Context) -> Result<ExitCode, Fai
 
 fn untag_unused(store: &Store, context: &Context) -> Result<(), Failure> {
     for (name, target) in store.tags()? {
-        if crate::containers::using(store, target.image)?.is_none() {
+        let mut is_used = false;
+        for image in store.images_of(&target)? {
+            is_used |= crate::containers::using(store, image)?.is_some();
+        }
+        if !is_used {
             store.untag(&name)?;
             context.print(format!("tag {}", name.familiar()))?;
         }
@@ -263,7 +267,7 @@ fn kind(fault: &Fault) -> &'static str {
         Fault::Layer(_) => "layer",
         Fault::Blob(_) => "blob",
         Fault::Image { .. } => "image",
-        Fault::Tag { .. } => "tag",
+        Fault::Tag { .. } | Fault::Document { .. } => "tag",
         Fault::Action(_) | Fault::MissingResult { .. } => "step",
     }
 }

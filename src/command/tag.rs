@@ -20,7 +20,7 @@ pub(crate) struct Args {
 /// Names an image.
 pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode, Failure> {
     let store = context.store()?;
-    let image = store.resolve(&args.source)?;
-    store.tag(&args.target, &TaggedImage::now(image))?;
+    let TaggedImage { image, document, .. } = store.resolve_target(&args.source)?;
+    store.tag(&args.target, &TaggedImage { document, ..TaggedImage::now(image) })?;
     Ok(ExitCode::SUCCESS)
 }

@@ -2,6 +2,7 @@
 //! for a container.
 
 use registry::{Credentials, News, Options, Pulled, Registry, TlsVerify};
+use store::refs::RefError;
 use store::{ImageId, Platform, Reference, Store};
 
 use super::run::Pull;
@@ -38,7 +39,7 @@ pub(crate) fn image_for(
     style: Style,
 ) -> Result<ImageId, Failure> {
     if pull != Pull::Always {
-        match store.resolve(name) {
+        match chosen(store, name, platform) {
             Ok(image) if suits(store, image, platform)? => return Ok(image),
             Ok(_) if pull == Pull::Missing => {}
             Ok(_) => {
@@ -59,6 +60,13 @@ pub(crate) fn image_for(
     }
     warn_of_platform(store, pulled.image, &platform)?;
     Ok(pulled.image)
+}
+
+/// The image that a word means; of one for several platforms that for the one asked for.
+fn chosen(store: &Store, name: &str, platform: Option<&Platform>) -> Result<ImageId, RefError> {
+    let target = store.resolve_target(name)?;
+    let fitting = platform.map(|platform| store.image_for(&target, platform)).transpose()?.flatten();
+    Ok(fitting.unwrap_or(target.image))
 }
 
 /// Whether an image of the store is for the platform asked for; any is, if none was.

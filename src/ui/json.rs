@@ -1,36 +1,79 @@
-//! Progress as JSON, one object a line, for programs.
+//! Progress as JSON, one object a line, for programs: with `--progress json` nothing else comes on
+//! standard error.
+//!
+//! Every object has an `event`: `warning`, `notice`, `resolving`, `platform`, `planned`, `started`, `waiting`,
+//! `missed`, `output`, `transfer`, `finished`, `failed`, `cancelled` while the build goes on; `pushed` for each
+//! name at a registry; and as the last one `built` or `error`.
 
 use std::io::{self, Write};
 use std::sync::{Mutex, PoisonError};
 
+use builder::build::DockerfileText;
+use builder::diagnostic::Diagnostic;
+use builder::error::BuildError;
 use builder::progress::{Event, Outcome, Progress, Stream};
 use serde_json::{Value, json};
 
 use super::title;
 
 /// Writes objects to standard error.
-pub(super) struct Json {
+pub(crate) struct Json {
     /// One line at a time.
     turn: Mutex<()>,
+    source: DockerfileText,
 }
 
 impl Json {
-    pub(super) fn new() -> Self {
-        Self { turn: Mutex::new(()) }
+    pub(super) fn new(source: &DockerfileText) -> Self {
+        Self { turn: Mutex::new(()), source: source.clone() }
     }
 }
 
 impl Progress for Json {
     fn report(&self, event: Event<'_>) {
-        let line = format!("{}\n", object(&event));
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        let _ = io::stderr().lock().write_all(line.as_bytes());
+        write(&object(&event, &self.source));
     }
 }
 
-fn object(event: &Event<'_>) -> Value {
+/// Writes one object.
+pub(crate) fn write(object: &Value) {
+    let line = format!("{object}\n");
+    let _ = io::stderr().lock().write_all(line.as_bytes());
+}
+
+/// Why there is no image, with the place in the Dockerfile.
+pub(crate) fn error(error: &BuildError, source: &DockerfileText) -> Value {
+    let mut object = json!({"event": "error", "message": crate::report::with_causes(error)});
+    match error {
+        BuildError::Failed { exit, log, last_lines, .. } => {
+            object["exit_code"] = json!(exit.code());
+            object["log"] = json!(log);
+            object["last_lines"] = json!(last_lines);
+        }
+        BuildError::Dockerfile(found) => {
+            let errors = found.iter().filter(|found| found.is_error());
+            object["errors"] = errors.map(|found| diagnostic("error", found, source)).collect();
+        }
+        _ => {}
+    }
+    if let Some(span) = error.span() {
+        object["file"] = json!(source.name);
+        object["line"] = json!(span.first_line(&source.bytes));
+    }
+    object
+}
+
+fn diagnostic(event: &str, found: &Diagnostic, source: &DockerfileText) -> Value {
+    json!({
+        "event": event, "message": found.message, "check": found.lint.map(|lint| lint.name()),
+        "file": source.name, "line": found.span.first_line(&source.bytes), "help": found.help,
+    })
+}
+
+fn object(event: &Event<'_>, source: &DockerfileText) -> Value {
     match event {
-        Event::Warning(diagnostic) => json!({"event": "warning", "message": diagnostic.message}),
+        Event::Warning(found) => diagnostic("warning", found, source),
         Event::Notice(notice) => json!({"event": "notice", "message": notice.to_string()}),
         Event::Resolving { reference } => json!({"event": "resolving", "reference": reference}),
         Event::Planned { steps } => {

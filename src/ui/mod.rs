@@ -4,7 +4,7 @@
 
 pub(crate) mod excerpt;
 pub(crate) mod images_only;
-mod json;
+pub(crate) mod json;
 mod lines;
 mod live;
 mod plain;
@@ -38,7 +38,7 @@ impl Style {
     pub(crate) fn build_progress(self, source: &builder::build::DockerfileText) -> Box<dyn Progress> {
         match self.resolved() {
             Self::Quiet => Box::new(Quiet),
-            Self::Json => Box::new(json::Json::new()),
+            Self::Json => Box::new(json::Json::new(source)),
             Self::Tty => Box::new(live::Live::new(source)),
             Self::Auto | Self::Plain => Box::new(plain::Plain::new(source)),
         }

@@ -23,6 +23,7 @@ struct State {
     screen: Option<MultiProgress>,
     bars: HashMap<Digest, ProgressBar>,
     told: HashSet<(Digest, &'static str)>,
+    style: Option<Style>,
 }
 
 impl TransferView {
@@ -30,7 +31,7 @@ impl TransferView {
     pub(crate) fn new(style: Style) -> Self {
         let style = style.resolved();
         let screen = (style == Style::Tty).then(MultiProgress::new);
-        Self { state: Mutex::new(State { screen, ..State::default() }), style }
+        Self { state: Mutex::new(State { screen, style: Some(style), ..State::default() }), style }
     }
 
     /// Shows one event.
@@ -118,6 +119,9 @@ impl State {
     fn say(&self, line: &str) {
         let line = sanitize::text(line);
         match &self.screen {
+            None if self.style == Some(Style::Json) => {
+                super::json::write(&serde_json::json!({"event": "notice", "message": line}));
+            }
             Some(screen) => drop(screen.println(line)),
             None => drop(writeln!(io::stderr().lock(), "{line}")),
         }

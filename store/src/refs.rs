@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::bundle::BundleError;
 use crate::image::ImageError;
+use crate::oci::Document;
 use crate::record::{files_below, now};
 use crate::reference::{Reference, ReferenceError};
 use crate::store::{Area, Store, StoreError};
@@ -41,6 +43,9 @@ pub enum RefError {
     /// The image cannot be read.
     #[error(transparent)]
     Image(#[from] ImageError),
+    /// What the name stands for cannot be read.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
     /// The store cannot be read or written.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -54,6 +59,10 @@ pub struct TaggedImage {
     /// What a registry had under the name when it was pulled or pushed: a manifest or an index.
     #[serde(default)]
     pub manifest: Option<Digest>,
+    /// The manifest or index of the store that says more of what the name stands for than the image does:
+    /// see [`bundle`](crate::bundle).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub document: Option<Digest>,
     /// When the tag was set, in seconds since 1970.
     pub tagged_at: i64,
 }
@@ -61,7 +70,7 @@ pub struct TaggedImage {
 impl TaggedImage {
     /// An image that is tagged now and did not come from a registry.
     pub fn now(image: ImageId) -> Self {
-        Self { image, manifest: None, tagged_at: now() }
+        Self { image, manifest: None, document: None, tagged_at: now() }
     }
 }
 
@@ -71,7 +80,9 @@ impl Store {
         if name.digest().is_some() {
             return Err(RefError::Pinned(name.clone()));
         }
-        let is_same = |old: &TaggedImage| (old.image, old.manifest) == (target.image, target.manifest);
+        let is_same = |old: &TaggedImage| {
+            (old.image, old.manifest, old.document) == (target.image, target.manifest, target.document)
+        };
         if self.tagged(name)?.as_ref().is_some_and(is_same) {
             return Ok(self.sync()?);
         }
@@ -108,25 +119,57 @@ impl Store {
         Ok(tags)
     }
 
-    /// The tags of one image, in order.
+    /// The tags of one image, in order; also those of an index that it is in.
     pub fn tags_of(&self, image: ImageId) -> Result<Vec<Reference>, StoreError> {
-        Ok(self.tags()?.into_iter().filter(|(_, target)| target.image == image).map(|(name, _)| name).collect())
+        let mut names = Vec::new();
+        for (name, target) in self.tags()? {
+            if self.images_of(&target)?.contains(&image) {
+                names.push(name);
+            }
+        }
+        Ok(names)
+    }
+
+    /// The images that a tag points at: the one that runs here first, then the others of its index.
+    pub fn images_of(&self, target: &TaggedImage) -> Result<Vec<ImageId>, StoreError> {
+        let mut images = vec![target.image];
+        if let Some(Document::Index(index)) = target.document.map(|digest| self.document(digest)).transpose()?.flatten()
+        {
+            let others = self.members(&index)?.into_iter().map(|member| member.image);
+            images.extend(others.filter(|other| *other != target.image));
+        }
+        Ok(images)
     }
 
     /// Finds the image that a word means, as Docker does: a whole id, else a tag or a pinned name,
     /// else the beginning of an id.
     pub fn resolve(&self, text: &str) -> Result<ImageId, RefError> {
+        Ok(self.resolve_target(text)?.image)
+    }
+
+    /// Finds what a word means: of a tag all that it points at, of an id the image alone.
+    pub fn resolve_target(&self, text: &str) -> Result<TaggedImage, RefError> {
         let digits = text.strip_prefix("sha256:").unwrap_or(text);
         let whole_id = format!("sha256:{digits}").parse::<ImageId>().ok();
         if let Some(id) = whole_id {
-            return if self.image_record(id)?.is_some() { Ok(id) } else { Err(RefError::NotFound(text.to_owned())) };
+            let is_there = self.image_record(id)?.is_some();
+            return is_there.then(|| TaggedImage::now(id)).ok_or_else(|| RefError::NotFound(text.to_owned()));
         }
+        let by_prefix = || Ok::<_, RefError>(self.resolve_prefix(text, digits)?.map(TaggedImage::now));
         match text.parse::<Reference>() {
-            Ok(name) => match self.resolve_name(&name)? {
-                Some(id) => Ok(id),
-                None => self.resolve_prefix(text, digits)?.ok_or_else(|| RefError::NotFound(name.familiar())),
+            Ok(name) => match self.target_of(&name)? {
+                Some(target) => Ok(target),
+                None => by_prefix()?.ok_or_else(|| RefError::NotFound(name.familiar())),
             },
-            Err(error) => self.resolve_prefix(text, digits)?.ok_or(error.into()),
+            Err(error) => by_prefix()?.ok_or(error.into()),
+        }
+    }
+
+    /// Finds what a name means: of its tag all that it points at, of its digest the image alone.
+    pub fn target_of(&self, name: &Reference) -> Result<Option<TaggedImage>, RefError> {
+        match name.digest() {
+            Some(_) => Ok(self.resolve_name(name)?.map(TaggedImage::now)),
+            None => Ok(self.tagged(name)?),
         }
     }
 

@@ -48,6 +48,14 @@ pub enum Fault {
         /// What it points at.
         image: ImageId,
     },
+    /// The manifest or index that a tag points at is not there.
+    #[error("tag {tag} points at the document {document}, which is not in the store")]
+    Document {
+        /// The tag.
+        tag: Reference,
+        /// The manifest or index.
+        document: Digest,
+    },
     /// An action's record cannot be read.
     #[error("the record of action {0} is damaged")]
     Action(ActionKey),
@@ -150,8 +158,15 @@ impl Store {
     }
 
     fn verify_tags(&self, inventory: &Inventory) -> Result<Vec<Fault>, StoreError> {
-        let dangling = self.tags()?.into_iter().filter(|(_, target)| !inventory.images.contains_key(&target.image));
-        Ok(dangling.map(|(tag, target)| Fault::Tag { tag, image: target.image }).collect())
+        let mut faults = Vec::new();
+        for (tag, target) in self.tags()? {
+            if !inventory.images.contains_key(&target.image) {
+                faults.push(Fault::Tag { tag: tag.clone(), image: target.image });
+            }
+            let missing = target.document.filter(|document| !inventory.blobs.contains_key(document));
+            faults.extend(missing.map(|document| Fault::Document { tag, document }));
+        }
+        Ok(faults)
     }
 
     fn verify_actions(&self, inventory: &Inventory) -> Result<Vec<Fault>, StoreError> {

@@ -9,6 +9,7 @@ mod checking;
 mod faults;
 mod house;
 mod limits;
+mod outputs;
 mod portable;
 mod registries;
 mod running;

@@ -5,13 +5,12 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use store::compress::Encoding;
 use store::layer::LayerBlob;
 use store::oci::{CONFIG_LIMIT_BYTES, Descriptor, MediaType};
 use store::{DiffId, Digest, Image, ImageId, Repository, Store, StoreError};
 
 use super::manifest::Written;
-use super::{Family, PushError, PushOptions};
+use super::{Family, PushError, PushOptions, Reuse};
 use crate::Host;
 use crate::blob::BlobReader;
 use crate::event::{BlobState, Event};
@@ -189,13 +188,16 @@ pub(super) fn known_blobs(
     store: &Store,
     image: &Image,
     original: Option<&Written>,
-    encoding: Encoding,
+    options: &PushOptions,
 ) -> Result<KnownBlobs, StoreError> {
-    let encoder = encoding.encoder();
+    let encoder = options.encoding.encoder();
     let mut known = KnownBlobs::new();
     for (at, diff_id) in image.layers().iter().enumerate() {
         let mut blobs = store.blobs_of(*diff_id)?;
-        blobs.retain(|blob| blob.encoder.as_ref().is_none_or(|made_by| *made_by == encoder));
+        blobs.retain(|blob| match &blob.encoder {
+            Some(made_by) => *made_by == encoder,
+            None => options.reuse == Reuse::Received,
+        });
         let first = original.map(|written| written.manifest.layers[at].digest);
         blobs.sort_by_key(|blob| Some(blob.digest) != first);
         known.insert(*diff_id, blobs);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use reqwest::Method;
 use reqwest::header::CONTENT_TYPE;
-use store::oci::{CONFIG_LIMIT_BYTES, Descriptor, Document, MANIFEST_LIMIT_BYTES, Manifest, MediaType};
+use store::oci::{Annotations, CONFIG_LIMIT_BYTES, Descriptor, Document, MANIFEST_LIMIT_BYTES, Manifest, MediaType};
 use store::{DiffId, Digest, Image, PinnedReference, Reference, Store, StoreError};
 
 use super::{Family, PushError};
@@ -36,12 +36,14 @@ pub(super) fn original(store: &Store, image: &Image, family: Family) -> Result<O
     Ok(found)
 }
 
-/// The manifest to push for layers that are at the registry in these forms.
+/// The manifest to push for layers that are at the registry in these forms. Its annotations are those that
+/// were asked for; if nobody said anything they stay what they were.
 pub(super) fn compose(
     store: &Store,
     image: &Image,
     original: Option<Written>,
     family: Family,
+    said: Option<&Annotations>,
     layers: &BTreeMap<DiffId, Descriptor>,
 ) -> Result<Written, PushError> {
     let names = Names::of(family, original.as_ref());
@@ -54,32 +56,39 @@ pub(super) fn compose(
         descriptors.push(Descriptor { media_type: names.of_type(&descriptor.media_type)?, ..descriptor.clone() });
     }
     let media_type = names.of_type(&MediaType::OciManifest)?;
+    let annotations = match (said, &original) {
+        (Some(said), _) => said.clone(),
+        (None, Some(written)) if media_type == MediaType::OciManifest => written.manifest.annotations.clone(),
+        (None, _) => Annotations::new(),
+    };
     if let Some(written) = original
         && written.manifest.media_type == media_type
         && written.manifest.layers == descriptors
+        && written.manifest.annotations == annotations
     {
         return Ok(written);
     }
     let config = store.read_blob(image.id.0, CONFIG_LIMIT_BYTES)?.ok_or(PushError::NoImage(image.id))?;
     let config = Descriptor::of(names.of_type(&MediaType::OciConfig)?, &config);
-    let manifest = Manifest::new(media_type, config, descriptors);
+    let manifest = Manifest { annotations, ..Manifest::new(media_type, config, descriptors) };
     let bytes = manifest.to_bytes();
     Ok(Written { manifest, bytes })
 }
 
-/// Gives a manifest its tag at the registry: the last act of a push.
+/// Gives a manifest or index its tag or digest at the registry: the last act of a push.
 pub(super) fn put(
     session: &Session<'_>,
     reference: &Reference,
-    written: &Written,
+    name: &str,
+    media_type: &MediaType,
+    bytes: &[u8],
 ) -> Result<PinnedReference, PushError> {
-    let name = reference.manifest_name();
     let doing = format!("push the manifest of {}:{name}", session.name());
     let call = Call::new(Method::PUT, session.url(&format!("manifests/{name}")), doing)
-        .header(CONTENT_TYPE, written.manifest.media_type.as_str())
-        .body(written.bytes.clone());
+        .header(CONTENT_TYPE, media_type.as_str())
+        .body(bytes.to_vec());
     let response = session.call(&call, &[201])?;
-    let expected = Digest::of(&written.bytes);
+    let expected = Digest::of(bytes);
     let said = response.headers().get("docker-content-digest").and_then(|value| value.to_str().ok());
     match said.filter(|said| said.starts_with("sha256:") && **said != expected.to_string()) {
         Some(said) => {

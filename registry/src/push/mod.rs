@@ -13,11 +13,15 @@ use std::sync::atomic::AtomicU64;
 
 use store::compress::Encoding;
 use store::image::ImageError;
-use store::oci::MediaType;
+pub use store::oci::Family;
+use store::oci::{Annotations, Descriptor, DocumentError, Index, MANIFEST_LIMIT_BYTES, MediaType};
 use store::refs::RefError;
-use store::{DiffId, Digest, Image, ImageId, PinnedReference, Reference, Store, StoreError, TaggedImage};
+use store::{
+    Bundle, DiffId, Digest, Image, ImageId, Member, PinnedReference, Reference, Store, StoreError, TaggedImage,
+};
 
 use self::blobs::{Push, known_blobs, mount_sources};
+use self::manifest::Written;
 use crate::Host;
 use crate::event::Progress;
 use crate::host::HostError;
@@ -60,6 +64,9 @@ pub enum PushError {
         /// What the registry says.
         actual: String,
     },
+    /// The index has no name in the family.
+    #[error(transparent)]
+    Document(#[from] DocumentError),
     /// The image cannot be read.
     #[error(transparent)]
     Image(#[from] ImageError),
@@ -88,18 +95,18 @@ pub struct PushOptions {
     pub family: Family,
     /// How layers are compressed that have no compressed form yet.
     pub encoding: Encoding,
+    /// Which forms count as one.
+    pub reuse: Reuse,
 }
 
-/// Whose media types a manifest has; they are not mixed.
+/// Which compressed forms of a layer are taken as they are.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Family {
-    /// Those that the image was pulled with, OCI's for what was built here.
+pub enum Reuse {
+    /// Those that came with a base image, too.
     #[default]
-    AsItCame,
-    /// OCI's.
-    Oci,
-    /// Docker's.
-    Docker,
+    Received,
+    /// Only what this encoder made: layers of a base image are compressed anew.
+    OwnOnly,
 }
 
 /// What a push did.
@@ -107,6 +114,8 @@ pub enum Family {
 pub struct Pushed {
     /// Under which name, as a digest, the registry has the image.
     pub pinned: PinnedReference,
+    /// What it is: a manifest or an index.
+    pub media_type: MediaType,
     /// The size of the manifest, which `docker push` prints beside the digest.
     pub manifest_bytes: u64,
     /// Bytes of blobs that had to be sent.
@@ -123,40 +132,118 @@ impl Registry {
         options: &PushOptions,
         progress: Progress<'_>,
     ) -> Result<Pushed, PushError> {
+        self.push_bundle(store, &Bundle::of_image(image), reference, options, progress)
+    }
+
+    /// Sends all images of a name to where a reference says: each manifest under its digest, and the
+    /// index last, under the tag. A single image has no index.
+    pub fn push_bundle(
+        &self,
+        store: &Store,
+        bundle: &Bundle,
+        reference: &Reference,
+        options: &PushOptions,
+        progress: Progress<'_>,
+    ) -> Result<Pushed, PushError> {
         if reference.digest().is_some() {
             return Err(PushError::ToDigest(reference.clone()));
         }
+        let family = if options.family == Family::AsItCame { bundle.family } else { options.family };
+        let options = &PushOptions { family, ..options.clone() };
+        let sender = Sender { registry: self, store, reference, options, progress };
+        match &bundle.index {
+            None => {
+                let Member { image, annotations, .. } = &bundle.members[0];
+                let (pushed, image) = sender.image(*image, annotations.as_ref(), Name::Tag)?;
+                remember(store, image, reference, &pushed.pinned)?;
+                Ok(pushed)
+            }
+            Some(index) => sender.index(bundle, index),
+        }
+    }
+}
+
+/// Under what a manifest is put.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Name {
+    Tag,
+    Digest,
+}
+
+/// Everything that is the same for all images of a push.
+struct Sender<'a> {
+    registry: &'a Registry,
+    store: &'a Store,
+    reference: &'a Reference,
+    options: &'a PushOptions,
+    progress: Progress<'a>,
+}
+
+impl Sender<'_> {
+    fn image(&self, image: ImageId, said: Option<&Annotations>, name: Name) -> Result<(Pushed, ImageId), PushError> {
+        let Self { registry, store, reference, options, progress } = *self;
         let image = store.image(image)?.ok_or(PushError::NoImage(image))?;
         let original = manifest::original(store, &image, options.family)?;
-        let known = known_blobs(store, &image, original.as_ref(), options.encoding)?;
+        let known = known_blobs(store, &image, original.as_ref(), options)?;
         let repository = reference.repository();
         let sources = mount_sources(&known, repository);
         let host = Host::new(repository.host())?;
-        let session = &self.session(&host, repository.path(), Access::PullAndPush, &sources, progress)?;
-        let push = Push { registry: self, session, store, repository, options, sent: AtomicU64::new(0) };
+        let session = &registry.session(&host, repository.path(), Access::PullAndPush, &sources, progress)?;
+        let push = Push { registry, session, store, repository, options, sent: AtomicU64::new(0) };
         let layers = push.blobs(&image, &known)?;
-        let written = manifest::compose(store, &image, original, options.family, &layers)?;
-        let pinned = manifest::put(session, reference, &written)?;
-        remember(store, &image, reference, &pinned, &written.bytes)?;
+        let written = manifest::compose(store, &image, original, options.family, said, &layers)?;
+        let name = match name {
+            Name::Tag => reference.manifest_name(),
+            Name::Digest => Digest::of(&written.bytes).to_string(),
+        };
+        let pinned = manifest::put(session, reference, &name, &written.manifest.media_type, &written.bytes)?;
+        keep(store, &image, &pinned, &written)?;
         let (manifest_bytes, sent_bytes) = (written.bytes.len() as u64, push.sent.into_inner());
-        Ok(Pushed { pinned, manifest_bytes, sent_bytes })
+        Ok((Pushed { pinned, media_type: written.manifest.media_type, manifest_bytes, sent_bytes }, image.id))
+    }
+
+    fn index(&self, bundle: &Bundle, index: &Index) -> Result<Pushed, PushError> {
+        let Self { registry, store, reference, options, progress } = *self;
+        let mut manifests = Vec::new();
+        let mut sent_bytes = 0;
+        for Member { image, descriptor, annotations } in &bundle.members {
+            let (pushed, _) = self.image(*image, annotations.as_ref(), Name::Digest)?;
+            let before = descriptor.as_ref().map(|before| (before.platform.clone(), before.annotations.clone()));
+            let (platform, annotations) = before.unwrap_or_default();
+            let now = Descriptor::new(pushed.media_type, pushed.pinned.digest, pushed.manifest_bytes);
+            manifests.push(Descriptor { platform, annotations, ..now });
+            sent_bytes += pushed.sent_bytes;
+        }
+        let media_type = options.family.of_type(&MediaType::OciIndex)?;
+        let now = Index { media_type: media_type.clone(), manifests, ..index.clone() };
+        // What came from elsewhere and is still true keeps its bytes, which are its name.
+        let before = bundle.document.filter(|_| now == *index);
+        let before = before.map(|digest| store.read_blob(digest, MANIFEST_LIMIT_BYTES)).transpose()?.flatten();
+        let bytes = before.unwrap_or_else(|| now.to_bytes());
+        let repository = reference.repository();
+        let host = Host::new(repository.host())?;
+        let session = &registry.session(&host, repository.path(), Access::PullAndPush, &[], progress)?;
+        let pinned = manifest::put(session, reference, &reference.manifest_name(), &media_type, &bytes)?;
+        store.put_blob(&bytes)?;
+        remember(store, bundle.members[0].image, reference, &pinned)?;
+        Ok(Pushed { pinned, media_type, manifest_bytes: bytes.len() as u64, sent_bytes })
     }
 }
 
 /// Keeps what the push has made: the manifest, and the name that the registry has for the image.
-fn remember(
-    store: &Store,
-    image: &Image,
-    reference: &Reference,
-    pinned: &PinnedReference,
-    manifest: &[u8],
-) -> Result<(), PushError> {
-    store.put_blob(manifest)?;
+fn keep(store: &Store, image: &Image, pinned: &PinnedReference, written: &Written) -> Result<(), PushError> {
+    store.put_blob(&written.bytes)?;
     store.note_manifest(image.id, pinned.digest)?;
-    store.note_repo_digest(image.id, pinned)?;
+    Ok(store.note_repo_digest(image.id, pinned)?)
+}
+
+/// Notes at the tag what the registry has under it now.
+fn remember(store: &Store, image: ImageId, reference: &Reference, pinned: &PinnedReference) -> Result<(), PushError> {
     match store.tagged(reference)? {
-        Some(tagged) if tagged.image == image.id => {
-            store.tag(reference, &TaggedImage { manifest: Some(pinned.digest), ..TaggedImage::now(image.id) })?;
+        Some(tagged) if store.images_of(&tagged)?.contains(&image) => {
+            let now = TaggedImage::now(tagged.image);
+            let document = tagged.document;
+            store.tag(reference, &TaggedImage { manifest: Some(pinned.digest), document, ..now })?;
         }
         _ => store.sync()?,
     }

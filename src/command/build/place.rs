@@ -29,7 +29,23 @@ pub(super) struct Found {
 }
 
 /// Finds the Dockerfile and the files that a command line names.
-pub(super) fn find(context: &Path, file: Option<&Path>, fetcher: &Fetcher<'_>) -> Result<Found, Failure> {
+pub(super) fn find(
+    context: &Path,
+    file: Option<&Path>,
+    ignore_file: Option<&Path>,
+    fetcher: &Fetcher<'_>,
+) -> Result<Found, Failure> {
+    let mut found = any(context, file, fetcher)?;
+    if let Some(path) = ignore_file {
+        match &mut found.context {
+            Some(MainContext::Directory(directory)) => directory.ignore_file = Some(read(path)?),
+            _ => return Err(UsageError::wrong("--ignorefile is for contexts that are a directory of this machine")),
+        }
+    }
+    Ok(found)
+}
+
+fn any(context: &Path, file: Option<&Path>, fetcher: &Fetcher<'_>) -> Result<Found, Failure> {
     let text = context.to_string_lossy();
     let is_ambiguous = text.starts_with("github.com/") && context.exists();
     if is_stdin(context) {
@@ -89,10 +105,7 @@ fn layout_image(name: &str, text: &str, store: &Store, platform: Option<Platform
         (None, Some((path, tag))) if !tag.contains('/') => (path, LayoutImage::Tagged(tag.to_owned())),
         _ => (text, LayoutImage::Tagged("latest".to_owned())),
     };
-    let mut options = LoadOptions::default();
-    if let Some(platform) = platform {
-        options.platform = platform;
-    }
+    let options = LoadOptions { platform: Some(platform.unwrap_or_else(Platform::host)) };
     let image = store.load_from_layout(&Source::open(store, Path::new(path))?, &wanted, &options)?;
     let name: String =
         name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect();

@@ -3,17 +3,18 @@
 use std::collections::BTreeMap;
 
 use builder::ImageSource;
-use builder::build::{BuildRequest, CacheUse, SecretSource, Timestamps};
+use builder::build::{BuildRequest, CacheUse, NamedContext, SecretSource, Timestamps};
 use builder::graph::{Clock, Lookup};
 use builder::plan::scope::DEFAULT_EPOCH;
 use builder::progress::Cancel;
 use builder::remote::Fetcher;
-use store::Store;
+use registry::Family;
 use store::tree::Timestamp;
+use store::{Platform, Store};
 
-use super::steps::configured_proxies;
 use super::{Args, place};
 use crate::report::{Failure, UsageError};
+use crate::sources::Refresh;
 
 /// `--timestamps`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -22,6 +23,96 @@ pub(super) enum TimestampsArg {
     Clamp,
     /// Times are kept, clocks are read
     Preserve,
+}
+
+/// `--pull`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum PullArg {
+    /// Ask, and fail if they cannot be asked.
+    #[value(alias = "true")]
+    Always,
+    /// Ask, and take what the store has if they cannot be asked.
+    Newer,
+    /// Only for what the store lacks.
+    #[value(alias = "false")]
+    Missing,
+    /// What the store lacks is an error.
+    Never,
+}
+
+impl From<PullArg> for Refresh {
+    fn from(pull: PullArg) -> Self {
+        match pull {
+            PullArg::Always => Self::Always,
+            PullArg::Newer => Self::Newer,
+            PullArg::Missing => Self::Missing,
+            PullArg::Never => Self::Never,
+        }
+    }
+}
+
+/// `--format`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum FormatArg {
+    /// OCI's.
+    Oci,
+    /// Docker's.
+    Docker,
+}
+
+impl From<FormatArg> for Family {
+    fn from(format: FormatArg) -> Self {
+        match format {
+            FormatArg::Oci => Self::Oci,
+            FormatArg::Docker => Self::Docker,
+        }
+    }
+}
+
+/// Flags of docker's and buildah's that are taken with the value that kiln has anyway, and refused with any other.
+#[derive(Debug, clap::Args)]
+pub(super) struct AcceptedArgs {
+    #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true")]
+    provenance: Option<String>,
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    sbom: Option<String>,
+    #[arg(long, hide = true)]
+    attest: Vec<String>,
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    rm: Option<String>,
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    force_rm: Option<String>,
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    layers: Option<String>,
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    rewrite_timestamp: Option<String>,
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    disable_content_trust: Option<String>,
+}
+
+impl AcceptedArgs {
+    /// Whether each asks for nothing: kiln makes no attestations, keeps no containers of steps, keeps layers, settles
+    /// times in the store, and checks no signatures.
+    fn check(&self) -> Result<(), Failure> {
+        let flags = [
+            ("provenance", &self.provenance, "false"),
+            ("sbom", &self.sbom, "false"),
+            ("rm", &self.rm, "true"),
+            ("force-rm", &self.force_rm, "true"),
+            ("layers", &self.layers, "true"),
+            ("rewrite-timestamp", &self.rewrite_timestamp, "true"),
+            ("disable-content-trust", &self.disable_content_trust, "true"),
+        ];
+        for (name, given, done) in flags {
+            if let Some(given) = given.as_ref().filter(|given| *given != done) {
+                return Err(UsageError::Unsupported(format!("--{name}={given}")).into());
+            }
+        }
+        match self.attest.iter().find(|text| !text.split(',').any(|field| field == "disabled=true")) {
+            Some(text) => Err(UsageError::Unsupported(format!("--attest {text}")).into()),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Variables of kiln's own environment that are build arguments without being given.
@@ -47,9 +138,7 @@ impl Args {
         sources: &dyn ImageSource,
         cancel: &Cancel,
     ) -> Result<BuildRequest, Failure> {
-        if self.push && self.tags.is_empty() {
-            return Err(UsageError::wrong("--push needs a name: -t"));
-        }
+        self.accepted.check()?;
         let build_args = self.arguments();
         let secrets = self.secrets.iter().map(|text| secret(text)).collect::<Result<_, _>>()?;
         let fetcher = Fetcher {
@@ -61,16 +150,13 @@ impl Args {
             cancel,
             report: &place::untold,
         };
-        let found = place::find(&self.context, self.file.as_deref(), &fetcher)?;
+        let found = place::find(&self.context, self.file.as_deref(), self.ignorefile.as_deref(), &fetcher)?;
         let mut request = BuildRequest::new(found.dockerfile);
         request.context = found.context;
         request.cancel = cancel.clone();
-        let named = |text: &String| place::named(text, store, self.platform.as_ref());
-        request.contexts = self.build_contexts.iter().map(named).collect::<Result<_, _>>()?;
         request.target = self.target.clone();
         request.build_args = build_args;
         request.labels = self.labels.iter().map(|text| pair(text)).collect();
-        request.platform = self.platform.clone();
         request.secrets = secrets;
         self.steps.fill(&mut request)?;
         request.timestamps = match self.timestamps {
@@ -88,14 +174,24 @@ impl Args {
         Ok(request)
     }
 
+    /// The named contexts; of what holds several platforms' files, those for one.
+    pub(super) fn contexts(
+        &self,
+        store: &Store,
+        platform: Option<&Platform>,
+    ) -> Result<BTreeMap<String, NamedContext>, Failure> {
+        self.build_contexts.iter().map(|text| place::named(text, store, platform)).collect()
+    }
+
     /// `--build-arg`, over the proxies of `config.json`, over what the environment passes on by itself.
     fn arguments(&self) -> BTreeMap<String, String> {
         let from_environment = |name: &str| std::env::var(name).ok().map(|value| (name.to_owned(), value));
         let mut arguments: BTreeMap<String, String> = PASSED_ON.into_iter().filter_map(from_environment).collect();
-        for (name, value) in configured_proxies() {
+        for (name, value) in crate::proxies::of_configuration() {
             arguments.remove(&name.to_ascii_lowercase());
             arguments.insert(name, value);
         }
+        arguments.extend(self.source_date_epoch.map(|epoch| ("SOURCE_DATE_EPOCH".to_owned(), epoch.to_string())));
         arguments.extend(self.build_args.iter().filter_map(|text| match text.split_once('=') {
             Some((name, value)) => Some((name.to_owned(), value.to_owned())),
             None => from_environment(text),

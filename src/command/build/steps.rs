@@ -1,6 +1,5 @@
 //! The flags of `kiln build` that are about its RUN steps.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::fs::FileTypeExt;
 use std::path::PathBuf;
@@ -243,24 +242,6 @@ fn parse_host_or_gateway(text: &str) -> Result<(String, IpAddr), String> {
         Some((name, "host-gateway")) if !name.is_empty() => Ok((name.to_owned(), Ipv4Addr::LOCALHOST.into())),
         _ => parse_host(text),
     }
-}
-
-/// The proxies that `config.json` has for containers, as build arguments.
-pub(super) fn configured_proxies() -> BTreeMap<String, String> {
-    const KEYS: [(&str, &str); 5] = [
-        ("httpProxy", "HTTP_PROXY"),
-        ("httpsProxy", "HTTPS_PROXY"),
-        ("ftpProxy", "FTP_PROXY"),
-        ("noProxy", "NO_PROXY"),
-        ("allProxy", "ALL_PROXY"),
-    ];
-    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".docker"));
-    let directory = std::env::var_os("DOCKER_CONFIG").map(PathBuf::from).or_else(home);
-    // A file that cannot be read is the registry's business to complain of.
-    let text = directory.and_then(|directory| std::fs::read(directory.join("config.json")).ok()).unwrap_or_default();
-    let config: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
-    let default = &config["proxies"]["default"];
-    KEYS.iter().filter_map(|(key, name)| Some(((*name).to_owned(), default[key].as_str()?.to_owned()))).collect()
 }
 
 #[cfg(test)]

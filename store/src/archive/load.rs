@@ -20,23 +20,19 @@ use crate::{BlobWriter, DiffId, Digest, ImageId, LayerBlob, Platform, Reference}
 const DEPTH_LIMIT: usize = 4;
 
 /// What to load.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct LoadOptions {
-    /// Of an image for several platforms, that for this one.
-    pub platform: Platform,
-}
-
-impl Default for LoadOptions {
-    fn default() -> Self {
-        Self { platform: Platform::host() }
-    }
+    /// Of an image for several platforms, that for this one; `None` for all that are there.
+    pub platform: Option<Platform>,
 }
 
 /// An image that was in an archive and is now in the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Loaded {
-    /// The image.
+    /// The image; of several platforms that which suits this machine best.
     pub image: ImageId,
+    /// Its manifest, or the index of all its platforms.
+    pub document: Option<Digest>,
     /// The tags that it has been given, in the archive's order; none if the archive names none.
     pub tags: Vec<Reference>,
 }
@@ -55,9 +51,9 @@ impl Store {
             (false, None) => return Err(ArchiveError::Unknown { path: source.path().to_owned() }),
         };
         self.sync()?;
-        for Loaded { image, tags } in &loaded {
+        for Loaded { image, document, tags } in &loaded {
             for tag in tags {
-                self.tag(tag, &TaggedImage::now(*image))?;
+                self.tag(tag, &TaggedImage { document: *document, ..TaggedImage::now(*image) })?;
             }
         }
         Ok(loaded)
@@ -126,7 +122,9 @@ struct Loader<'a> {
 
 impl Loader<'_> {
     fn docker(&self, entries: &[DockerEntry]) -> Result<Vec<Loaded>, ArchiveError> {
-        entries.iter().map(|entry| Ok(Loaded { image: self.docker_image(entry)?, tags: entry.tags() })).collect()
+        let load =
+            |entry: &DockerEntry| Ok(Loaded { image: self.docker_image(entry)?, document: None, tags: entry.tags() });
+        entries.iter().map(load).collect()
     }
 
     fn docker_image(&self, entry: &DockerEntry) -> Result<ImageId, ArchiveError> {
@@ -162,9 +160,9 @@ impl Loader<'_> {
             .map_err(|source| document(INDEX_FILE, DocumentError::Malformed { what: "index", source }))?;
         let mut loaded: Vec<Loaded> = Vec::new();
         for descriptor in self.wanted(&index)? {
-            let image = self.image(descriptor, 0)?;
+            let (image, document) = self.image(descriptor, 0)?;
             let more = docker.iter().filter(|entry| entry.config_digest() == Some(image.0)).flat_map(DockerEntry::tags);
-            add(&mut loaded, image, tags_of(descriptor).into_iter().chain(more));
+            add(&mut loaded, (image, document), tags_of(descriptor).into_iter().chain(more));
         }
         Ok(loaded)
     }
@@ -179,7 +177,7 @@ impl Loader<'_> {
             LayoutImage::Tagged(tag) => is_tagged(descriptor, tag),
         });
         match found {
-            Some(descriptor) => self.image(descriptor, 0),
+            Some(descriptor) => self.image(descriptor, 0).map(|(image, _)| image),
             None => Err(ArchiveError::Missing(match wanted {
                 LayoutImage::Digest(digest) => digest.to_string(),
                 LayoutImage::Tagged(tag) => format!("tag {tag}"),
@@ -230,26 +228,57 @@ impl Loader<'_> {
         if let Some(error) = error {
             return Err(error);
         }
-        let platform = &self.options.platform;
-        present.select(platform).cloned().ok_or_else(|| {
+        let platform = self.options.platform.clone().unwrap_or_else(Platform::host);
+        present.select(&platform).cloned().ok_or_else(|| {
             let offered: Vec<String> = present.platforms().map(Platform::to_string).collect();
             ArchiveError::NoPlatform { platform: platform.to_string(), offered: offered.join(", ") }
         })
     }
 
-    fn image(&self, descriptor: &Descriptor, depth: usize) -> Result<ImageId, ArchiveError> {
+    /// Loads an image, or those of an index; says which is the main one, and by which document they are known.
+    fn image(&self, descriptor: &Descriptor, depth: usize) -> Result<(ImageId, Digest), ArchiveError> {
         if depth > DEPTH_LIMIT {
             return Err(ArchiveError::TooDeep(DEPTH_LIMIT));
         }
         let bytes = self.blob(descriptor, MANIFEST_LIMIT_BYTES)?;
         let parsed = Document::parse(&bytes, Some(&descriptor.media_type));
         match parsed.map_err(|source| document(&blob_name(descriptor.digest), source))? {
+            Document::Index(index) if self.options.platform.is_none() && is_flat(&index) => {
+                self.platforms(&index, &bytes)
+            }
             Document::Index(index) => self.image(&self.fitting(&index)?, depth + 1),
             Document::Manifest(manifest) => {
                 let image = self.manifest(descriptor.digest, &manifest)?;
                 let digest = self.store.put_blob(&bytes)?;
                 self.store.note_manifest(image, digest)?;
-                Ok(image)
+                Ok((image, digest))
+            }
+        }
+    }
+
+    /// Loads the images of an index that are in the archive. Where some are not, the rest is an index of its own.
+    fn platforms(&self, index: &Index, bytes: &[u8]) -> Result<(ImageId, Digest), ArchiveError> {
+        let (mut here, mut present, mut absent) = (Vec::new(), Vec::new(), 0_usize);
+        for descriptor in &index.manifests {
+            match self.source.has(&blob_name(descriptor.digest))? {
+                true if descriptor.is_attestation() => absent += 1,
+                true => {
+                    present.push(self.image(descriptor, DEPTH_LIMIT)?);
+                    here.push(descriptor.clone());
+                }
+                false => absent += 1,
+            }
+        }
+        let main = Index { manifests: here.clone(), ..index.clone() };
+        let main = main.select(&Platform::host()).or(here.first()).map(|main| main.digest);
+        let main = present.iter().find(|(_, digest)| Some(*digest) == main);
+        match (main, absent, &present[..]) {
+            (None, ..) => self.fitting(index).and_then(|one| self.image(&one, DEPTH_LIMIT)),
+            (Some(only), 1.., [_]) => Ok(*only),
+            (Some((image, _)), 0, _) => Ok((*image, self.store.put_blob(bytes)?)),
+            (Some((image, _)), 1.., _) => {
+                let present = Index { manifests: here, ..index.clone() };
+                Ok((*image, self.store.put_blob(&present.to_bytes())?))
             }
         }
     }
@@ -306,6 +335,11 @@ impl Loader<'_> {
     }
 }
 
+/// Whether an index lists images only, and no other indexes.
+fn is_flat(index: &Index) -> bool {
+    !index.manifests.iter().any(|descriptor| descriptor.media_type.is_index())
+}
+
 /// Passes bytes on and keeps a copy.
 struct Copied<R> {
     reader: R,
@@ -356,9 +390,10 @@ fn tags_of(descriptor: &Descriptor) -> Vec<Reference> {
     names.into_iter().filter_map(|name| name.parse().ok()).collect()
 }
 
-fn add(loaded: &mut Vec<Loaded>, image: ImageId, tags: impl Iterator<Item = Reference>) {
-    let at = loaded.iter().position(|other| other.image == image).unwrap_or_else(|| {
-        loaded.push(Loaded { image, tags: Vec::new() });
+fn add(loaded: &mut Vec<Loaded>, (image, document): (ImageId, Digest), tags: impl Iterator<Item = Reference>) {
+    let is_it = |other: &Loaded| (other.image, other.document) == (image, Some(document));
+    let at = loaded.iter().position(is_it).unwrap_or_else(|| {
+        loaded.push(Loaded { image, document: Some(document), tags: Vec::new() });
         loaded.len() - 1
     });
     for tag in tags {

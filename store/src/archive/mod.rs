@@ -19,9 +19,10 @@ use std::path::PathBuf;
 
 pub use import::Import;
 pub use load::{LayoutImage, LoadOptions, Loaded};
-pub use save::{ArchiveFormat, LayerForm, Save, SavedImage};
+pub use save::{ArchiveFormat, LayerForm, ReceivedLayers, Save, SavedImage};
 pub use source::Source;
 
+use crate::bundle::BundleError;
 use crate::image::ImageError;
 use crate::layer::ImportError;
 use crate::oci::DocumentError;
@@ -149,6 +150,12 @@ pub enum ArchiveError {
     /// The store does not have what should be saved.
     #[error("image {0} is not in the store")]
     NoImage(ImageId),
+    /// A manifest cannot be written.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
+    /// A layer has no name in the family of the manifest.
+    #[error(transparent)]
+    Family(DocumentError),
     /// A root file system cannot be imported.
     #[error(transparent)]
     Import(#[from] ImportError),

@@ -10,10 +10,12 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::{ArchiveError, DOCKER_FILE, INDEX_FILE, LAYOUT_FILE, NAME_ANNOTATION, REF_ANNOTATION, blob_name};
+use crate::bundle::{Bundle, Member};
 use crate::image::Image;
-use crate::oci::{Descriptor, Document, Index, MANIFEST_LIMIT_BYTES, Manifest, MediaType};
+use crate::oci::{Descriptor, Document, Family, Index, MANIFEST_LIMIT_BYTES, Manifest, MediaType};
+use crate::refs::TaggedImage;
 use crate::store::Store;
-use crate::{DiffId, Digest, ImageId, Reference};
+use crate::{DiffId, Digest, Encoding, ImageId, LayerBlob, Reference};
 
 /// Which form to write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +34,22 @@ pub enum LayerForm {
     Plain,
     /// As they were received, with their manifest, if the store still has all of it; else as plain tars.
     Received,
+    /// Compressed.
+    Encoded {
+        /// How.
+        encoding: Encoding,
+        /// What is done with layers that came compressed otherwise.
+        received: ReceivedLayers,
+    },
+}
+
+/// What becomes of layers that came compressed, with a base image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReceivedLayers {
+    /// They stay as they came, where the store has the bytes.
+    AsTheyCame,
+    /// They are compressed like the others.
+    Anew,
 }
 
 /// What to save, and how.
@@ -50,49 +68,80 @@ pub struct Save {
 pub struct SavedImage {
     /// The image.
     pub image: ImageId,
+    /// The document that its names stand for, if they do for more than the image.
+    pub document: Option<Digest>,
     /// Its names; with none it can only be found by its id.
     pub tags: Vec<Reference>,
 }
 
 impl Store {
-    /// Writes images as a tar.
-    pub fn save(&self, save: &Save, writer: impl Write) -> Result<(), ArchiveError> {
+    /// Writes images as a tar; says what each is in it.
+    pub fn save(&self, save: &Save, writer: impl Write) -> Result<Vec<Descriptor>, ArchiveError> {
         let mut builder = tar::Builder::new(writer);
         builder.mode(tar::HeaderMode::Deterministic);
-        self.save_to(save, &mut builder)?;
+        let saved = self.save_to(save, &mut builder)?;
         let finished = builder.into_inner().and_then(|mut writer| writer.flush());
-        finished.map_err(|source| ArchiveError::Write { what: "the archive".to_owned(), source })
+        finished.map_err(|source| ArchiveError::Write { what: "the archive".to_owned(), source })?;
+        Ok(saved)
     }
 
-    /// Writes images as a directory, which is made. Of a layout that is there already the other images
-    /// stay; a name that both have is the new image's.
-    pub fn save_directory(&self, save: &Save, path: &Path) -> Result<(), ArchiveError> {
+    /// Writes images as a directory, which is made; says what each is in it. Of a layout that is there
+    /// already the other images stay; a name that both have is the new image's.
+    pub fn save_directory(&self, save: &Save, path: &Path) -> Result<Vec<Descriptor>, ArchiveError> {
         fs::create_dir_all(path).map_err(|source| ArchiveError::Write { what: path.display().to_string(), source })?;
-        let mut plan = self.plan(save)?;
+        let (mut plan, saved) = self.plan(save)?;
         plan.keep(indexed(path)?);
         let sink = &mut Directory(path);
         // The index comes last: it may name what is there only.
         self.put_blobs(&plan, sink)?;
-        put_documents(&plan, save.format, sink)
-    }
-
-    fn save_to(&self, save: &Save, sink: &mut impl Sink) -> Result<(), ArchiveError> {
-        let plan = self.plan(save)?;
         put_documents(&plan, save.format, sink)?;
-        self.put_blobs(&plan, sink)
+        Ok(saved)
     }
 
-    fn plan(&self, save: &Save) -> Result<Plan, ArchiveError> {
-        let mut plan = Plan::default();
-        for SavedImage { image, tags } in &save.images {
-            let image = self.image(*image)?.ok_or(ArchiveError::NoImage(*image))?;
-            plan.add(self.manifest_for(&image, save)?, &image, tags);
+    fn save_to(&self, save: &Save, sink: &mut impl Sink) -> Result<Vec<Descriptor>, ArchiveError> {
+        let (plan, saved) = self.plan(save)?;
+        put_documents(&plan, save.format, sink)?;
+        self.put_blobs(&plan, sink)?;
+        Ok(saved)
+    }
+
+    fn plan(&self, save: &Save) -> Result<(Plan, Vec<Descriptor>), ArchiveError> {
+        let (mut plan, mut saved) = (Plan::default(), Vec::new());
+        for SavedImage { image, document, tags } in &save.images {
+            let main = self.image(*image)?.ok_or(ArchiveError::NoImage(*image))?;
+            let bundle = self.bundle(&TaggedImage { document: *document, ..TaggedImage::now(*image) })?;
+            let planning = self.saved_bundle(&bundle, save)?;
+            saved.push(planning.descriptor.clone());
+            plan.add(planning, &main, tags);
         }
-        Ok(plan)
+        Ok((plan, saved))
     }
 
     fn put_blobs(&self, plan: &Plan, sink: &mut impl Sink) -> Result<(), ArchiveError> {
         plan.blobs.iter().try_for_each(|(digest, blob)| self.put_planned(sink, *digest, blob))
+    }
+
+    /// A manifest, or an index with the manifests that it lists.
+    fn saved_bundle(&self, bundle: &Bundle, save: &Save) -> Result<Planning, ArchiveError> {
+        let Some(index) = &bundle.index else {
+            return self.manifest_for(&bundle.members[0], bundle.family, save);
+        };
+        let (mut blobs, mut manifests) = (BTreeMap::new(), Vec::new());
+        for member in &bundle.members {
+            let planned = self.manifest_for(member, bundle.family, save)?;
+            let before = member.descriptor.clone();
+            let annotations = before.as_ref().map(|before| before.annotations.clone()).unwrap_or_default();
+            let platform = before.and_then(|before| before.platform);
+            manifests.push(Descriptor { annotations, platform, ..planned.descriptor });
+            blobs.extend(planned.blobs);
+        }
+        let now = Index { manifests, ..index.clone() };
+        let before = bundle.document.filter(|_| now == *index);
+        let before = before.map(|digest| self.read_blob(digest, MANIFEST_LIMIT_BYTES)).transpose()?.flatten();
+        let bytes = before.unwrap_or_else(|| now.to_bytes());
+        let descriptor = Descriptor::of(now.media_type, &bytes);
+        blobs.insert(descriptor.digest, Planned::Bytes(bytes));
+        Ok(Planning { descriptor, blobs })
     }
 
     fn put_planned(&self, sink: &mut impl Sink, digest: Digest, blob: &Planned) -> Result<(), ArchiveError> {
@@ -104,34 +153,56 @@ impl Store {
                 let layer = self.layer(*id)?.ok_or_else(missing)?;
                 put(sink, &name, layer.size_bytes(), layer.read()?)
             }
-            Planned::Blob { size_bytes } => {
-                let file = self.blob(digest)?.ok_or_else(|| ArchiveError::Missing(name.clone()))?;
-                put(sink, &name, *size_bytes, file)
+            Planned::Blob { size_bytes, layer, encoding } => match self.blob(digest)? {
+                Some(file) => put(sink, &name, *size_bytes, file),
+                None => {
+                    let layer = self.layer(*layer)?.ok_or_else(|| ArchiveError::Missing(name.clone()))?;
+                    put(sink, &name, *size_bytes, layer.compress(*encoding)?)
+                }
+            },
+        }
+    }
+
+    /// The manifest to save an image with, and what each of its blobs is.
+    fn manifest_for(&self, member: &Member, family: Family, save: &Save) -> Result<Planning, ArchiveError> {
+        let image = self.image(member.image)?.ok_or(ArchiveError::NoImage(member.image))?;
+        if (save.format, save.layers) == (ArchiveFormat::Oci, LayerForm::Received)
+            && let Some(received) = self.received_manifest(&image)?
+        {
+            return Ok(received);
+        }
+        let annotations = member.annotations.clone().unwrap_or_default();
+        let mut manifest = self.plain_manifest(image.id, family, annotations)?;
+        let mut blobs = BTreeMap::new();
+        for (diff_id, descriptor) in image.layers().iter().zip(&mut manifest.layers) {
+            let planned = match save.layers {
+                LayerForm::Encoded { encoding, received } if encoding != Encoding::Plain => {
+                    let blob = self.encoded(*diff_id, encoding, received)?;
+                    let media_type = MediaType::from(&*blob.media_type);
+                    let media_type = family.of_type(&media_type).map_err(ArchiveError::Family)?;
+                    *descriptor = Descriptor::new(media_type, blob.digest, blob.size_bytes);
+                    Planned::Blob { size_bytes: blob.size_bytes, layer: *diff_id, encoding }
+                }
+                _ => Planned::Layer(*diff_id),
+            };
+            blobs.insert(descriptor.digest, planned);
+        }
+        blobs.insert(image.id.0, Planned::Bytes(self.config_bytes(&image)?));
+        let bytes = manifest.to_bytes();
+        Ok(Planning::of(&image, manifest.media_type, bytes, blobs))
+    }
+
+    /// The compressed form of a layer: the one that it came in, or the encoding's.
+    fn encoded(&self, id: DiffId, encoding: Encoding, received: ReceivedLayers) -> Result<LayerBlob, ArchiveError> {
+        if received == ReceivedLayers::AsTheyCame {
+            for blob in self.blobs_of(id)?.into_iter().filter(|blob| blob.encoder.is_none()) {
+                if self.blob(blob.digest)?.is_some() {
+                    return Ok(blob);
+                }
             }
         }
-    }
-
-    /// The manifest to save an image with: its bytes, and what each of its blobs is.
-    fn manifest_for(&self, image: &Image, save: &Save) -> Result<Planning, ArchiveError> {
-        let is_wanted = (save.format, save.layers) == (ArchiveFormat::Oci, LayerForm::Received);
-        match is_wanted.then(|| self.received_manifest(image)).transpose()?.flatten() {
-            Some(received) => Ok(received),
-            None => self.plain_manifest(image),
-        }
-    }
-
-    fn plain_manifest(&self, image: &Image) -> Result<Planning, ArchiveError> {
-        let config = self.config_bytes(image)?;
-        let mut blobs = BTreeMap::new();
-        let mut layers = Vec::new();
-        for id in image.layers() {
-            let layer = self.layer(*id)?.ok_or_else(|| ArchiveError::Missing(format!("layer {id}")))?;
-            layers.push(Descriptor::new(MediaType::OciLayer, id.0, layer.size_bytes()));
-            blobs.insert(id.0, Planned::Layer(*id));
-        }
-        let manifest = Manifest::new(MediaType::OciManifest, Descriptor::of(MediaType::OciConfig, &config), layers);
-        blobs.insert(image.id.0, Planned::Bytes(config));
-        Ok(Planning { bytes: manifest.to_bytes(), media_type: MediaType::OciManifest, blobs })
+        let layer = self.layer(id)?.ok_or_else(|| ArchiveError::Missing(format!("layer {id}")))?;
+        Ok(self.compressed(&layer, encoding)?)
     }
 
     /// The first manifest of an image of which the store has every blob, or can make it.
@@ -141,7 +212,7 @@ impl Store {
             let Ok(Document::Manifest(manifest)) = Document::parse(&bytes, None) else { continue };
             if let Some(mut blobs) = self.blobs_of_manifest(image, &manifest)? {
                 blobs.insert(image.id.0, Planned::Bytes(self.config_bytes(image)?));
-                return Ok(Some(Planning { bytes, media_type: manifest.media_type, blobs }));
+                return Ok(Some(Planning::of(image, manifest.media_type, bytes, blobs)));
             }
         }
         Ok(None)
@@ -157,7 +228,8 @@ impl Store {
             let planned = if descriptor.digest == diff_id.0 {
                 Planned::Layer(*diff_id)
             } else if self.blob(descriptor.digest)?.is_some() {
-                Planned::Blob { size_bytes: descriptor.size_bytes }
+                let encoding = Encoding::default();
+                Planned::Blob { size_bytes: descriptor.size_bytes, layer: *diff_id, encoding }
             } else {
                 return Ok(None);
             };
@@ -171,18 +243,31 @@ impl Store {
     }
 }
 
-/// A manifest with what it needs.
+/// A manifest or index with what it needs, itself among it.
 struct Planning {
-    bytes: Vec<u8>,
-    media_type: MediaType,
+    descriptor: Descriptor,
     blobs: BTreeMap<Digest, Planned>,
+}
+
+impl Planning {
+    fn of(image: &Image, media_type: MediaType, bytes: Vec<u8>, mut blobs: BTreeMap<Digest, Planned>) -> Self {
+        let described = Descriptor::of(media_type, &bytes);
+        let descriptor = Descriptor { platform: Some(image.config.platform()), ..described };
+        blobs.insert(descriptor.digest, Planned::Bytes(bytes));
+        Self { descriptor, blobs }
+    }
 }
 
 /// Where the bytes of a blob come from.
 enum Planned {
     Bytes(Vec<u8>),
     Layer(DiffId),
-    Blob { size_bytes: u64 },
+    /// Kept, or to be compressed once more.
+    Blob {
+        size_bytes: u64,
+        layer: DiffId,
+        encoding: Encoding,
+    },
 }
 
 /// An image of Docker's `manifest.json`.
@@ -204,14 +289,13 @@ struct Plan {
 
 impl Plan {
     fn add(&mut self, planning: Planning, image: &Image, tags: &[Reference]) {
-        let mut descriptor = Descriptor::of(planning.media_type, &planning.bytes);
-        descriptor.platform = Some(image.config.platform());
-        self.blobs.extend(planning.blobs);
-        self.blobs.insert(descriptor.digest, Planned::Bytes(planning.bytes));
+        let Planning { descriptor, blobs } = planning;
+        self.blobs.extend(blobs);
         let names: BTreeSet<String> = tags.iter().map(|tag| tag.without_digest().to_string()).collect();
         let named = names.iter().map(|name| {
-            let annotations = [NAME_ANNOTATION, REF_ANNOTATION].map(|key| (key.to_owned(), name.clone()));
-            Descriptor { annotations: annotations.into(), ..descriptor.clone() }
+            let mut named = descriptor.clone();
+            named.annotations.extend([NAME_ANNOTATION, REF_ANNOTATION].map(|key| (key.to_owned(), name.clone())));
+            named
         });
         self.manifests.extend(named);
         if names.is_empty() {

@@ -11,6 +11,7 @@ use rustix::fs::{FlockOperation, flock};
 use crate::action::Stored;
 use crate::image::ImageRecord;
 use crate::inventory::{Inventory, digest, objects_of};
+use crate::oci::Document;
 use crate::root::Thing;
 use crate::session::HOLDS_EVERYTHING;
 use crate::store::{Area, Store, StoreError, found};
@@ -57,6 +58,7 @@ impl Marks {
         marks.checkouts.clone_from(&marks.layers);
         for (_, target) in store.tags()? {
             marks.thing(store, Thing::Image(target.image));
+            target.document.into_iter().for_each(|digest| marks.document(store, digest));
         }
         let new = store.layer_ids()?.into_iter().filter(|id| !inventory.layers.contains_key(id));
         let needed = new.map(|id| objects_of(store, id));
@@ -83,6 +85,15 @@ impl Marks {
                 }
             }
         }
+    }
+
+    /// A manifest or index, and the images of an index.
+    fn document(&mut self, store: &Store, digest: Digest) {
+        self.blobs.insert(digest);
+        let Ok(Some(Document::Index(index))) = store.document(digest) else { return };
+        self.blobs.extend(index.manifests.iter().map(|descriptor| descriptor.digest));
+        let members = store.members(&index).unwrap_or_default();
+        members.into_iter().for_each(|member| self.image(store, member.image));
     }
 
     fn image(&mut self, store: &Store, id: ImageId) {

@@ -18,7 +18,7 @@ mod names;
 mod roots;
 #[cfg(test)]
 mod tests;
-mod walk;
+pub(crate) mod walk;
 mod write;
 
 use std::fs::File;

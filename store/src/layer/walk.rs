@@ -8,7 +8,7 @@ use crate::{Name, RelPath};
 
 /// What the tar says next.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Item<'c> {
+pub(crate) enum Item<'c> {
     Directory(RelPath, &'c Metadata),
     Leaf(RelPath, &'c Metadata, &'c Leaf),
     HardLink(RelPath, &'c Metadata, &'c RelPath),
@@ -17,7 +17,7 @@ pub(super) enum Item<'c> {
 }
 
 impl Item<'_> {
-    pub(super) fn path(&self) -> &RelPath {
+    pub(crate) fn path(&self) -> &RelPath {
         match self {
             Self::Directory(path, _) | Self::Leaf(path, ..) | Self::HardLink(path, ..) => path,
             Self::Whiteout(path) | Self::Opaque(path) => path,
@@ -27,7 +27,7 @@ impl Item<'_> {
 
 /// Walks a change: a directory before what is in it, its whiteouts before its entries (features,
 /// E001), names in byte order.
-pub(super) fn items(change: &Change) -> impl Iterator<Item = Item<'_>> {
+pub(crate) fn items(change: &Change) -> impl Iterator<Item = Item<'_>> {
     let groups = change.hard_links.groups();
     let firsts = groups.iter().flat_map(|group| group[1..].iter().map(|path| (path, &group[0])));
     let mut walk = Walk { open: Vec::new(), firsts: firsts.collect() };

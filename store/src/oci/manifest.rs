@@ -8,8 +8,9 @@ use crate::platform::Platform;
 /// The parts of one image: its config and its layers, lowest first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
+    /// Which version of the document this is.
     #[serde(rename = "schemaVersion")]
-    schema_version: SchemaVersion,
+    pub schema_version: SchemaVersion,
     /// OCI's or Docker's; some tools leave it out.
     #[serde(rename = "mediaType", default = "oci_manifest")]
     pub media_type: MediaType,
@@ -53,8 +54,9 @@ impl Manifest {
 /// Several manifests, or indexes of manifests: the images of one name, by platform.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Index {
+    /// Which version of the document this is.
     #[serde(rename = "schemaVersion")]
-    schema_version: SchemaVersion,
+    pub schema_version: SchemaVersion,
     /// OCI's or Docker's; some tools leave it out.
     #[serde(rename = "mediaType", default = "oci_index")]
     pub media_type: MediaType,
@@ -182,7 +184,7 @@ impl Shape {
 
 /// The number 2, which is all that `schemaVersion` may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct SchemaVersion;
+pub struct SchemaVersion;
 
 impl Serialize for SchemaVersion {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::DocumentError;
+
 /// A media type: those that kiln acts upon by name, all others as they are written.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum MediaType {
@@ -160,6 +162,37 @@ impl Serialize for MediaType {
 impl<'de> Deserialize<'de> for MediaType {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Ok(Self::from(&*String::deserialize(deserializer)?))
+    }
+}
+
+/// Whose media types a manifest has; they are not mixed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Family {
+    /// Those that the image came with, OCI's for what was made here.
+    #[default]
+    AsItCame,
+    /// OCI's.
+    Oci,
+    /// Docker's.
+    Docker,
+}
+
+impl Family {
+    /// The family of a manifest or index.
+    pub fn of(media_type: &MediaType) -> Self {
+        match media_type {
+            MediaType::DockerManifest | MediaType::DockerManifestList => Self::Docker,
+            _ => Self::Oci,
+        }
+    }
+
+    /// A type by its name in this family.
+    pub fn of_type(self, media_type: &MediaType) -> Result<MediaType, DocumentError> {
+        let nameless = || DocumentError::NoDockerName(media_type.clone());
+        match self {
+            Self::AsItCame | Self::Oci => Ok(media_type.to_oci()),
+            Self::Docker => media_type.to_docker().ok_or_else(nameless),
+        }
     }
 }
 

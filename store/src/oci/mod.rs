@@ -11,8 +11,8 @@ mod media_type;
 
 pub use config::{ContainerConfig, Healthcheck, History, ImageConfig, RootFs, RootFsKind};
 pub use descriptor::Descriptor;
-pub use manifest::{Document, Index, Manifest};
-pub use media_type::MediaType;
+pub use manifest::{Document, Index, Manifest, SchemaVersion};
+pub use media_type::{Family, MediaType};
 
 /// Annotations: names to values.
 pub type Annotations = std::collections::BTreeMap<String, String>;
@@ -48,6 +48,9 @@ pub enum DocumentError {
     /// Docker's first image format, which nobody writes any more.
     #[error("image format {0} (Docker schema 1) is not supported; push the image anew with a current tool")]
     Schema1(MediaType),
+    /// Docker's manifests know no zstd.
+    #[error("Docker's manifest format has no name for layers of type {0}; use OCI media types")]
+    NoDockerName(MediaType),
     /// A version or kind that this kiln does not know.
     #[error("{what} {found:?} is not supported")]
     Unsupported {
