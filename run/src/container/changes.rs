@@ -192,7 +192,7 @@ impl Container {
         let stubs = match &state.phase {
             Phase::Created => return Ok(Vec::new()),
             Phase::Running(running) => &running.stubs,
-            Phase::Exited(exited) => &exited.stubs,
+            Phase::Exited(exited) | Phase::Restarting(exited) => &exited.stubs,
         };
         Ok(stubs.iter().filter_map(|path| RelPath::clean(path.as_os_str().as_encoded_bytes()).ok()).collect())
     }

@@ -3,6 +3,7 @@
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use super::log::{Line, Options as LogOptions, Reader};
 use super::monitor::MONITOR;
 use super::name::ContainerName;
 use super::options::{After, NetworkMode};
-use super::record::{Config, Exited, Phase, Running, Seen, State, VERSION};
+use super::record::{Config, Exited, Phase, Seen, State, VERSION};
 use super::remove;
 use super::root;
 use super::signal::Signal;
@@ -128,7 +129,7 @@ impl Container {
     pub fn state(&self) -> Result<State, ContainerError> {
         let state = self.directory.state()?.ok_or_else(|| self.missing())?;
         match &state.phase {
-            Phase::Running(_) => self.check_running(state),
+            Phase::Running(_) | Phase::Restarting(_) => self.check_running(state),
             Phase::Created | Phase::Exited(_) => Ok(state),
         }
     }
@@ -222,7 +223,7 @@ impl Container {
     /// # Errors
     /// If it runs and may not be killed.
     pub fn remove(&self, force: Force) -> Result<(), ContainerError> {
-        let running = self.state()?.running().is_some();
+        let running = self.state()?.is_live();
         match (running, force) {
             (true, Force::No) => return Err(ContainerError::Running(self.config.name.clone())),
             (true, Force::Kill) => self.stop(Some(Duration::ZERO))?,
@@ -271,7 +272,7 @@ impl Container {
         size: Option<Size>,
     ) -> Result<Option<(Connection, Vec<String>)>, ContainerError> {
         let lock = self.directory.lock()?.ok_or_else(|| self.missing())?;
-        if self.state()?.running().is_some() {
+        if self.state()?.is_live() {
             return Ok(None);
         }
         let started = self.start_monitor(attached, size);
@@ -378,9 +379,14 @@ impl Container {
         };
         // It may have ended in an orderly way between the record and the lock.
         let state = self.directory.state()?.ok_or_else(|| self.missing())?;
-        let Phase::Running(running) = &state.phase else { return Ok(state) };
-        let lost = lost(running, state.boot == self.store.boot());
-        let state = State { version: VERSION, boot: self.store.boot(), phase: Phase::Exited(lost), error: None };
+        let (started, stubs) = match &state.phase {
+            Phase::Running(running) => (Some(running.started), running.stubs.clone()),
+            Phase::Restarting(exited) => (exited.started, exited.stubs.clone()),
+            Phase::Created | Phase::Exited(_) => return Ok(state),
+        };
+        let phase = Phase::Exited(lost(started, stubs, state.boot == self.store.boot()));
+        let restarts = state.restarts;
+        let state = State { version: VERSION, boot: self.store.boot(), phase, error: None, restarts };
         self.directory.write_state(&state)?;
         self.directory.unlisten();
         Ok(state)
@@ -396,15 +402,8 @@ impl Container {
 }
 
 /// How a container ended whose end nobody saw: with its monitor, by SIGKILL, or with the machine.
-fn lost(running: &Running, same_boot: bool) -> Exited {
+fn lost(started: Option<Timestamp>, stubs: Vec<PathBuf>, same_boot: bool) -> Exited {
     let (code, seen) =
         if same_boot { (Signal::KILL.exit_code(), Seen::MonitorLost) } else { (u8::MAX, Seen::LostAtReboot) };
-    Exited {
-        started: Some(running.started),
-        finished: Timestamp::now(),
-        code,
-        oom_killed: false,
-        seen,
-        stubs: running.stubs.clone(),
-    }
+    Exited { started, finished: Timestamp::now(), code, oom_killed: false, seen, stubs: stubs }
 }

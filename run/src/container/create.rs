@@ -15,10 +15,11 @@ use super::error::ContainerError;
 use super::id::ContainerId;
 use super::mount::{CopyUp, Lifetime, Missing, Mount, MountRequest, MountSource};
 use super::name::ContainerName;
-use super::options::CreateOptions;
+use super::options::{After, CreateOptions};
 use super::record::{Config, State, VERSION};
 use super::remove::{self, pin_name};
 use super::resolve;
+use super::restart::RestartPolicy;
 use super::root;
 use super::seed::Seed;
 use super::volume::{self, Draft, Volume};
@@ -29,6 +30,9 @@ use super::volume::{self, Draft, Volume};
 /// If the image is not there, the name is another's, or something that was asked for cannot be had.
 pub fn create(store: &Store, options: &CreateOptions) -> Result<Container, ContainerError> {
     let missing = || ContainerError::NoSuchImage(options.image_name.clone());
+    if options.after == After::Remove && options.restart != RestartPolicy::No {
+        return Err(ContainerError::Conflict("--rm", "--restart"));
+    }
     let image = store.image(options.image)?.ok_or_else(missing)?;
     let of_image = &image.config.config;
     let id = ContainerId::random().map_err(ContainerError::io("name a container in", store.dir(Area::Containers)))?;
@@ -47,6 +51,7 @@ pub fn create(store: &Store, options: &CreateOptions) -> Result<Container, Conta
         isolation: options.isolation.clone(),
         after: options.after,
         labels: resolve::labels(options, of_image),
+        restart: options.restart,
     };
     let mut parts = Parts { draft: store.temporary()?, volumes: Vec::new() };
     config.mounts = mounts(store, &image, resolve::mounts(options, of_image)?, &mut parts)?;

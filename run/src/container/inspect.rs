@@ -9,7 +9,7 @@ use super::list::Listed;
 use super::mount::{Access, Mount, MountSource};
 use super::options::{After, MemorySwap, PidsLimit, Seccomp};
 use super::port::{HostPort, PortMapping, PublishedPort};
-use super::record::{Config, State};
+use super::record::{Config, Phase, State};
 
 /// What Docker prints for "never".
 const NEVER: &str = "0001-01-01T00:00:00Z";
@@ -39,7 +39,7 @@ fn value(listed: &Listed) -> Value {
         "State": state_value(state),
         "Image": config.image.to_string(),
         "LogPath": path("log"),
-        "RestartCount": 0,
+        "RestartCount": state.restarts,
         "Driver": "overlay",
         "Platform": "linux",
         "Mounts": config.mounts.iter().map(|mount| mount_value(container, mount)).collect::<Vec<_>>(),
@@ -58,9 +58,9 @@ fn state_value(state: &State) -> Value {
     let time = |time: Option<jiff::Timestamp>| time.map_or(NEVER.to_owned(), |time| time.to_string());
     json!({
         "Status": state.status(),
-        "Running": running.is_some(),
-        "Paused": false,
-        "Restarting": false,
+        "Running": state.is_live(),
+        "Paused": running.is_some_and(|running| running.paused),
+        "Restarting": matches!(state.phase, Phase::Restarting(_)),
         "OOMKilled": exited.is_some_and(|exited| exited.oom_killed),
         "Dead": false,
         "Pid": running.map_or(0, |running| running.pid),
@@ -128,7 +128,7 @@ fn host_config_value(config: &Config) -> Value {
         "NetworkMode": config.network.mode.to_string(),
         "PortBindings": bindings,
         "PublishAllPorts": config.network.publish_all,
-        "RestartPolicy": { "Name": "no", "MaximumRetryCount": 0 },
+        "RestartPolicy": { "Name": config.restart.name(), "MaximumRetryCount": config.restart.most().unwrap_or(0) },
         "AutoRemove": config.after == After::Remove,
         "LogConfig": { "Type": "json-file", "Config": {} },
         "CapAdd": isolation.cap_add,

@@ -66,9 +66,11 @@ impl Condition {
                 Some((name, value)) => Self::Label(name.to_owned(), Some(value.to_owned())),
                 None => Self::Label(value, None),
             },
-            "status" if matches!(value.as_str(), "created" | "running" | "exited") => Self::Status(value),
+            "status" if matches!(value.as_str(), "created" | "running" | "paused" | "restarting" | "exited") => {
+                Self::Status(value)
+            }
             // States that Docker knows and no container of kiln's is in.
-            "status" if matches!(value.as_str(), "paused" | "restarting" | "removing" | "dead") => Self::Status(value),
+            "status" if matches!(value.as_str(), "removing" | "dead") => Self::Status(value),
             "exited" => Self::Exited(value.parse().map_err(|_| error())?),
             "ancestor" => Self::Ancestor(value),
             "volume" => Self::Volume(value),
@@ -101,7 +103,7 @@ impl Condition {
 impl Filter {
     fn accepts(&self, listed: &Listed) -> bool {
         let wants_all = |condition: &Condition| matches!(condition, Condition::Status(_) | Condition::Exited(_));
-        if !self.all && !self.conditions.iter().any(wants_all) && listed.state.running().is_none() {
+        if !self.all && !self.conditions.iter().any(wants_all) && !listed.state.is_live() {
             return false;
         }
         self.conditions.iter().all(|condition| {
@@ -149,7 +151,13 @@ pub fn status_text(state: &State, now: Timestamp) -> String {
     let since = |time: Timestamp| Duration::try_from(now.duration_since(time)).unwrap_or_default();
     match &state.phase {
         Phase::Created => "Created".to_owned(),
-        Phase::Running(running) => format!("Up {}", human(since(running.started))),
+        Phase::Running(running) => {
+            let paused = if running.paused { " (Paused)" } else { "" };
+            format!("Up {}{paused}", human(since(running.started)))
+        }
+        Phase::Restarting(exited) => {
+            format!("Restarting ({}) {} ago", exited.code, human(since(exited.finished)))
+        }
         Phase::Exited(exited) => {
             let ago = human(since(exited.finished));
             format!("Exited ({}) {ago} ago{}", exited.code, how_lost(exited))

@@ -14,6 +14,8 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`options`], [`mount`], [`port`], [`signal`] | what can be asked for, as data |
+//! | [`exec`] | a further command in a running container |
+//! | [`restart`] | when an ended container is started again |
 //! | [`record`] | what is written down about a container: its config and its state |
 //! | [`id`], [`name`] | what containers are called |
 //! | [`log`] | what a container said |
@@ -25,6 +27,7 @@
 //! | [`files`] | files into and out of a container: cp |
 
 pub mod changes;
+pub mod exec;
 pub mod files;
 pub mod forward;
 pub mod id;
@@ -35,6 +38,7 @@ pub mod name;
 pub mod options;
 pub mod port;
 pub mod record;
+pub mod restart;
 pub mod signal;
 pub mod terminal;
 pub mod volume;
@@ -54,10 +58,11 @@ mod seed;
 mod signals;
 mod spec;
 
-pub use attach::{Attachment, Ended, SignalProxy};
+pub use attach::{Attachment, Ended, Patience, SignalProxy};
 pub use container::{Container, Follow, Force};
 pub use create::create;
 pub use error::ContainerError;
+pub use exec::ExecOptions;
 pub use id::ContainerId;
 pub use list::list;
 pub use name::ContainerName;

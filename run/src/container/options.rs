@@ -14,6 +14,7 @@ use store::ImageId;
 use super::mount::MountRequest;
 use super::name::ContainerName;
 use super::port::{ContainerPort, PortMapping};
+use super::restart::RestartPolicy;
 use super::signal::Signal;
 
 /// A wish for a container.
@@ -39,6 +40,8 @@ pub struct CreateOptions {
     pub after: After,
     /// Labels, which win over the image's.
     pub labels: BTreeMap<String, String>,
+    /// When it is started again by itself.
+    pub restart: RestartPolicy,
 }
 
 impl CreateOptions {
@@ -55,6 +58,7 @@ impl CreateOptions {
             isolation: Isolation::default(),
             after: After::Keep,
             labels: BTreeMap::new(),
+            restart: RestartPolicy::No,
         }
     }
 }

@@ -20,7 +20,9 @@ use super::mount::Mount;
 use super::name::ContainerName;
 use super::options::{After, Isolation, Limits, NetworkOptions};
 use super::port::{ContainerPort, PublishedPort};
+use super::restart::RestartPolicy;
 use super::signal::Signal;
+use crate::sandbox::CgroupPlace;
 
 /// The version of both files.
 pub const VERSION: u32 = 1;
@@ -56,6 +58,9 @@ pub struct Config {
     pub after: After,
     /// Its labels, the image's among them.
     pub labels: BTreeMap<String, String>,
+    /// When it is started again by itself.
+    #[serde(default)]
+    pub restart: RestartPolicy,
 }
 
 /// What runs in a container.
@@ -113,6 +118,9 @@ pub struct State {
     pub phase: Phase,
     /// What `start` could not do, or what ended it.
     pub error: Option<String>,
+    /// How often its restart policy has started it again since it was started by somebody.
+    #[serde(default)]
+    pub restarts: u32,
 }
 
 /// Where a container is in its life.
@@ -123,6 +131,8 @@ pub enum Phase {
     Created,
     /// It runs.
     Running(Running),
+    /// It ran, and will again in a moment: its restart policy says so.
+    Restarting(Exited),
     /// It ran.
     Exited(Exited),
 }
@@ -145,6 +155,12 @@ pub struct Running {
     /// Mount points that kiln made in its root file system, relative to it: no change of the container's.
     #[serde(default)]
     pub stubs: Vec<PathBuf>,
+    /// Whether its processes stand still.
+    #[serde(default)]
+    pub paused: bool,
+    /// Where its processes are counted.
+    #[serde(default)]
+    pub cgroups: Vec<CgroupPlace>,
 }
 
 /// What is true of a container that ran.
@@ -180,30 +196,37 @@ pub enum Seen {
 impl State {
     /// The state of a container that never ran.
     pub fn created(boot: BootId) -> Self {
-        Self { version: VERSION, boot, phase: Phase::Created, error: None }
+        Self { version: VERSION, boot, phase: Phase::Created, error: None, restarts: 0 }
     }
 
     /// What is true of it if it runs.
     pub fn running(&self) -> Option<&Running> {
         match &self.phase {
             Phase::Running(running) => Some(running),
-            Phase::Created | Phase::Exited(_) => None,
+            Phase::Created | Phase::Restarting(_) | Phase::Exited(_) => None,
         }
+    }
+
+    /// Whether it has a monitor: it runs, or will again by itself.
+    pub fn is_live(&self) -> bool {
+        matches!(self.phase, Phase::Running(_) | Phase::Restarting(_))
     }
 
     /// How it ended, if it did.
     pub fn exited(&self) -> Option<&Exited> {
         match &self.phase {
-            Phase::Exited(exited) => Some(exited),
+            Phase::Exited(exited) | Phase::Restarting(exited) => Some(exited),
             Phase::Created | Phase::Running(_) => None,
         }
     }
 
     /// Docker's word for it.
     pub fn status(&self) -> &'static str {
-        match self.phase {
+        match &self.phase {
             Phase::Created => "created",
+            Phase::Running(running) if running.paused => "paused",
             Phase::Running(_) => "running",
+            Phase::Restarting(_) => "restarting",
             Phase::Exited(_) => "exited",
         }
     }

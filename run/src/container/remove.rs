@@ -20,7 +20,7 @@ pub(super) struct Grave(#[expect(dead_code, reason = "held, not used")] Option<T
 /// Removes the container, unless somebody has been faster.
 pub(super) fn remove_ended(store: &Store, directory: &Directory, config: &Config) -> Result<Grave, ContainerError> {
     let Some(_lock) = directory.lock()? else { return Ok(Grave(None)) };
-    if directory.state()?.is_some_and(|state| state.running().is_some()) {
+    if directory.state()?.is_some_and(|state| state.is_live()) {
         // Somebody has started it again.
         return Err(ContainerError::Running(config.name.clone()));
     }

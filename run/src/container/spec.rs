@@ -3,14 +3,16 @@
 //! Pure but for the facts of this start that it is given: where the root file system and the volumes
 //! are, which process has the network to join, how large the terminal is.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use crate::sandbox::{
-    AbstractSockets, Access as BoxAccess, CapabilitySet, Command, Dns, Etc, Init, Limits as BoxLimits,
-    Mount as BoxMount, MountPoints, Network, PidsLimit as BoxPids, Rlimit, Rootfs, Seccomp as BoxSeccomp, Source, Spec,
-    Terminal, UserNamespace,
+    AbstractSockets, Access as BoxAccess, CapabilitySet, Command, Dns, Etc, Freezer, Init, Limits as BoxLimits,
+    Mount as BoxMount, MountPoints, Network, PidsLimit as BoxPids, Privileges, Rlimit, Rootfs, Seccomp as BoxSeccomp,
+    Source, Spec, Terminal, UserNamespace, Visit,
 };
 
+use super::attach::frame::Exec;
 use super::error::ContainerError;
 use super::mount::{Access, Mount, MountSource};
 use super::options::{Limits, MemorySwap, NetworkMode, PidsLimit, Seccomp};
@@ -67,22 +69,51 @@ pub(super) fn spec(config: &Config, facts: Facts) -> Result<Spec, ContainerError
     Ok(spec)
 }
 
-fn command(config: &Config) -> Command {
-    let process = &config.process;
-    let pair = |text: &String| text.split_once('=').map(|(name, value)| (name.into(), value.into()));
-    let mut env: Vec<_> = process.environment.iter().filter_map(pair).collect();
+/// A further command in a container's sandbox: what it does not say is the container's.
+pub(super) fn visit(config: &Config, exec: &Exec) -> Visit {
+    let options = &exec.options;
+    let mut own = command(config);
+    own.argv = options.argv.iter().map(Into::into).collect();
+    own.env = environment(config, &options.environment, options.terminal);
+    if let Some(directory) = &options.working_directory {
+        own.cwd = directory.into();
+    }
+    if let Some(user) = &options.user {
+        own.user.clone_from(user);
+    }
+    let size = exec.size.unwrap_or(Size { rows: 24, columns: 80 });
+    let terminal = match options.terminal {
+        true => Terminal::Console { rows: size.rows, columns: size.columns },
+        false => Terminal::Pipes,
+    };
+    let privileges = if options.privileged { Privileges::All } else { Privileges::OfTheBox };
+    Visit { command: own, terminal, privileges }
+}
+
+/// The container's variables with those that override them; the last one of a name counts.
+fn environment(config: &Config, over: &[String], has_terminal: bool) -> Vec<(OsString, OsString)> {
+    let mut env: Vec<(OsString, OsString)> = Vec::new();
+    for (name, value) in config.process.environment.iter().chain(over).filter_map(|text| text.split_once('=')) {
+        env.retain(|(other, _)| *other != *name);
+        env.push((name.into(), value.into()));
+    }
     let mut default = |name: &str, value: String| {
-        if env.iter().all(|(other, _): &(std::ffi::OsString, std::ffi::OsString)| *other != *name) {
+        if env.iter().all(|(other, _)| *other != *name) {
             env.push((name.into(), value.into()));
         }
     };
     default("HOSTNAME", config.hostname());
-    if process.terminal {
+    if has_terminal {
         default("TERM", "xterm".to_owned());
     }
+    env
+}
+
+fn command(config: &Config) -> Command {
+    let process = &config.process;
     Command {
         argv: config.argv().map(Into::into).collect(),
-        env,
+        env: environment(config, &[], process.terminal),
         cwd: process.working_directory.clone().into(),
         user: process.user.clone(),
         additional_groups: process.groups.clone(),
@@ -145,5 +176,7 @@ fn limits(limits: &Limits) -> BoxLimits {
             PidsLimit::Max(count) => BoxPids::Max(count),
             PidsLimit::Unlimited => BoxPids::Unlimited,
         },
+        freezer: Freezer::Wanted,
+        ..BoxLimits::default()
     }
 }

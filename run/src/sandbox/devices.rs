@@ -99,14 +99,27 @@ pub(super) struct Console {
 pub(super) fn console(dev: BorrowedFd<'_>, rows: u16, columns: u16) -> std::io::Result<Console> {
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
     let master = rustix::fs::openat(dev, "pts/ptmx", flags, Mode::empty())?;
-    rustix::pty::unlockpt(&master)?;
-    let terminal =
-        rustix::pty::ioctl_tiocgptpeer(&master, OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
-    let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
-    rustix::termios::tcsetwinsize(&terminal, size)?;
+    let terminal = other_end(&master, rows, columns)?;
     let tree = mount::copy_of(terminal.as_fd(), Reach::Single, MountAttrFlags::empty())?;
     bind(dev, "console", &tree)?;
     Ok(Console { master, terminal })
+}
+
+/// The end of a new terminal that a process gets.
+pub(super) fn other_end(master: &OwnedFd, rows: u16, columns: u16) -> std::io::Result<OwnedFd> {
+    rustix::pty::unlockpt(master)?;
+    let terminal =
+        rustix::pty::ioctl_tiocgptpeer(master, OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
+    let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    rustix::termios::tcsetwinsize(&terminal, size)?;
+    Ok(terminal)
+}
+
+/// Whether `node` is what new terminals come from.
+pub(super) fn is_ptmx(node: BorrowedFd<'_>) -> Result<bool> {
+    let status = rustix::fs::fstat(node)?;
+    let kind = FileType::from_raw_mode(status.st_mode);
+    Ok(kind == FileType::CharacterDevice && status.st_rdev == makedev(5, 2))
 }
 
 fn device_kind(metadata: &fs::Metadata) -> Option<FileType> {

@@ -26,16 +26,22 @@ mod stubs;
 mod supervisor;
 pub(crate) mod text;
 mod trees;
+mod visit;
+mod visitors;
 
 pub use capabilities::{Capability, CapabilitySet, UnknownCapability};
-pub use cgroup::{Hierarchy as CgroupHierarchy, Layout as CgroupLayout};
+pub use cgroup::{
+    Controller as CgroupController, Hierarchy as CgroupHierarchy, Layout as CgroupLayout, Motion, Place as CgroupPlace,
+    Version as CgroupVersion, freeze,
+};
 pub use error::{Errno, SandboxError};
 pub use plan::{Step, plan};
-pub use process::{Exit, Outcome, Process, Stdio, Stub, Usage, start};
+pub use process::{Event, Exit, Outcome, Process, Stdio, Stub, Usage, start};
 pub use spec::{
-    AbstractSockets, Access, Command, DEFAULT_PIDS, DEFAULT_SHM_BYTES, Dns, Durability, Etc, Init, Limits, Mount,
-    MountPoints, Network, Paths, PidsLimit, Rlimit, Rootfs, Seccomp, Source, Spec, Terminal, UserNamespace,
+    AbstractSockets, Access, Command, DEFAULT_PIDS, DEFAULT_SHM_BYTES, Dns, Durability, Etc, Freezer, Init, Limits,
+    Mount, MountPoints, Network, Paths, PidsLimit, Rlimit, Rootfs, Seccomp, Source, Spec, Terminal, UserNamespace,
 };
+pub use visit::{Privileges, Visit, VisitId};
 
 pub(crate) use process::fails_to_start;
 pub(crate) use supervisor::{SUPERVISOR, leave};

@@ -12,9 +12,12 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal};
 use serde::{Deserialize, Serialize};
 
+use super::cgroup::Place;
 use super::error::Doing;
 use super::spec::{Spec, UserNamespace};
 use super::supervisor::{Reply, Request, SUPERVISOR};
+use super::visit::{Visit, VisitId};
+use super::visitors::Enter;
 use super::{Notice, SandboxError, text};
 use crate::probe::Tier;
 use crate::wire;
@@ -112,7 +115,40 @@ pub struct Process {
     notices: Vec<Notice>,
     stubs: Vec<Stub>,
     addresses: BTreeMap<String, IpAddr>,
+    cgroups: Vec<Place>,
+    /// The supervisor's socket again, to be polled. It goes before the supervisor, which waits for its end.
+    events: UnixStream,
     supervisor: Mutex<Supervisor>,
+}
+
+/// What a supervisor has to say while its box runs.
+#[derive(Debug)]
+pub enum Event {
+    /// A visitor's command is executing.
+    Entered {
+        /// Which.
+        id: VisitId,
+        /// The process, as kiln sees it.
+        pid: i32,
+        /// The same as a descriptor.
+        pidfd: OwnedFd,
+        /// The master of its terminal, if it has one.
+        console: Option<OwnedFd>,
+    },
+    /// A visitor could not become its command.
+    NotEntered {
+        /// Which.
+        id: VisitId,
+        /// Why.
+        error: SandboxError,
+    },
+    /// A visitor has ended.
+    Left {
+        /// Which.
+        id: VisitId,
+        /// How.
+        exit: Exit,
+    },
 }
 
 /// The supervisor, and what it said last.
@@ -178,6 +214,11 @@ impl Process {
         &self.addresses
     }
 
+    /// Where the box's processes are counted. The directories go with the box.
+    pub fn cgroups(&self) -> &[Place] {
+        &self.cgroups
+    }
+
     /// Sends a signal to the first process. It is no error if that has ended.
     pub fn signal(&self, signal: Signal) -> Result<(), SandboxError> {
         match rustix::process::pidfd_send_signal(&self.pidfd, signal) {
@@ -192,6 +233,23 @@ impl Process {
         self.signal(Signal::KILL)
     }
 
+    /// Sends a further command into the box; an [`Event`] says what comes of it.
+    pub fn enter(&self, id: VisitId, visit: &Visit, stdio: &Stdio) -> Result<(), SandboxError> {
+        let descriptors = [&stdio.stdin, &stdio.stdout, &stdio.stderr].map(AsFd::as_fd);
+        wire::send(&self.events, &Enter { id, visit: visit.clone() }, &descriptors).map_err(|_| lost())
+    }
+
+    /// What can be read when there is an [`Event`], and when the box has ended.
+    pub fn events(&self) -> BorrowedFd<'_> {
+        self.events.as_fd()
+    }
+
+    /// Waits for the next event; `None` when the box has ended.
+    pub fn next_event(&self) -> Option<Event> {
+        let mut supervisor = self.supervisor.lock().unwrap_or_else(PoisonError::into_inner);
+        supervisor.next()
+    }
+
     /// Waits until the box has ended; no process, mount point or cgroup of it is left then. What is left of its
     /// network goes before this value is dropped. Any thread may wait, and again.
     pub fn wait(&self) -> Result<Outcome, SandboxError> {
@@ -202,17 +260,33 @@ impl Process {
 
 impl Supervisor {
     fn wait(&mut self) -> Result<Outcome, SandboxError> {
-        let Self { control, end, .. } = self;
-        end.get_or_insert_with(|| {
-            // The supervisor still tidies up; dropping this waits for that.
-            let reply = control.as_ref().map(wire::receive);
-            match reply {
-                Some(Ok(Some((Reply::Ended(outcome), _)))) => Ok(outcome),
-                Some(Ok(Some((Reply::Failed(error), _)))) => Err(error),
-                _ => Err(lost()),
-            }
-        })
-        .clone()
+        while self.next().is_some() {}
+        // The supervisor still tidies up; dropping this waits for that.
+        self.end.clone().unwrap_or_else(|| Err(lost()))
+    }
+
+    fn next(&mut self) -> Option<Event> {
+        if self.end.is_some() {
+            return None;
+        }
+        let reply = self.control.as_ref().and_then(|control| wire::receive(control).ok().flatten());
+        let Some((reply, descriptors)) = reply else {
+            self.end = Some(Err(lost()));
+            return None;
+        };
+        let mut descriptors: std::vec::IntoIter<OwnedFd> = descriptors.into_iter();
+        match reply {
+            Reply::Ended(outcome) => self.end = Some(Ok(outcome)),
+            Reply::Failed(error) => self.end = Some(Err(error)),
+            Reply::Entered { id, pid } => match descriptors.next() {
+                Some(pidfd) => return Some(Event::Entered { id, pid, pidfd, console: descriptors.next() }),
+                None => self.end = Some(Err(lost())),
+            },
+            Reply::NotEntered { id, error } => return Some(Event::NotEntered { id, error }),
+            Reply::Left { id, exit } => return Some(Event::Left { id, exit }),
+            Reply::Started(_) => self.end = Some(Err(lost())),
+        }
+        None
     }
 }
 
@@ -231,6 +305,7 @@ fn start_in(spec: &Spec, stdio: &Stdio, tier: &Tier) -> Result<Process, SandboxE
     let ours = supervisor.control.as_ref().ok_or_else(lost)?;
     let descriptors: Vec<BorrowedFd<'_>> =
         [&stdio.stdin, &stdio.stdout, &stdio.stderr].into_iter().chain(&stdio.mount_sources).map(AsFd::as_fd).collect();
+    let events = ours.try_clone().doing(|| "copy a descriptor".to_owned())?;
     wire::send(ours, &Request { spec: spec.clone(), tier: tier.clone() }, &descriptors).map_err(|_| lost())?;
     let (reply, descriptors) = wire::receive(ours).doing(|| "hear from the supervisor".to_owned())?.ok_or_else(lost)?;
     match reply {
@@ -243,11 +318,13 @@ fn start_in(spec: &Spec, stdio: &Stdio, tier: &Tier) -> Result<Process, SandboxE
                 notices: started.notices,
                 stubs: started.stubs,
                 addresses: started.addresses,
+                cgroups: started.cgroups,
+                events,
                 supervisor: Mutex::new(supervisor),
             })
         }
         Reply::Failed(error) => Err(error),
-        Reply::Ended(_) => Err(lost()),
+        _ => Err(lost()),
     }
 }
 

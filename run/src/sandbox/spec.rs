@@ -316,6 +316,19 @@ pub struct Limits {
     pub memory_reservation_bytes: Option<u64>,
     /// How many processes.
     pub pids: PidsLimit,
+    /// Whether it can be made to stand still.
+    pub freezer: Freezer,
+}
+
+/// Whether all processes of a box can be stopped where they are, where the machine can do that.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Freezer {
+    /// Nobody will ask for it.
+    #[default]
+    NotNeeded,
+    /// They can.
+    Wanted,
 }
 
 /// How many processes a box may have.

@@ -18,13 +18,15 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 use rustix::thread::UnshareFlags;
 use serde::{Deserialize, Serialize};
 
-use super::cgroup::{Cgroup, Doors};
+use super::cgroup::{Cgroup, Doors, Place};
 use super::error::Doing;
 use super::inside::{Go, Report};
 use super::plan::{Namespace, Step, plan};
 use super::process::{Exit, Outcome, Stub, Usage};
 use super::spec::{Rootfs, Spec, UserNamespace};
 use super::stubs::{self, Made};
+use super::visit::VisitId;
+use super::visitors::{self, Hosted};
 use super::{Notice, SandboxError, confine, inside, trees};
 use crate::network::{self, Egress};
 use crate::part::Part;
@@ -51,6 +53,12 @@ pub(super) enum Reply {
     Failed(SandboxError),
     /// The box is gone.
     Ended(Outcome),
+    /// A visitor's command is executing; a pidfd comes along, and the master of a terminal.
+    Entered { id: VisitId, pid: i32 },
+    /// There will be no such visitor.
+    NotEntered { id: VisitId, error: SandboxError },
+    /// A visitor has ended.
+    Left { id: VisitId, exit: Exit },
 }
 
 /// A box that has started.
@@ -60,6 +68,7 @@ pub(super) struct Started {
     pub(super) notices: Vec<Notice>,
     pub(super) stubs: Vec<Stub>,
     pub(super) addresses: BTreeMap<String, IpAddr>,
+    pub(super) cgroups: Vec<Place>,
 }
 
 /// Ends a part of kiln.
@@ -145,7 +154,14 @@ impl Supervisor<'_> {
             return Err(error);
         }
         self.announce(&mut running)?;
-        running.watch(self.control);
+        let hosted = Hosted {
+            spec: self.spec,
+            tier: self.tier,
+            pid: running.pid,
+            pidfd: running.pidfd.as_fd(),
+            cgroup: &running.cgroup,
+        };
+        visitors::watch(self.control, &hosted);
         let egress = running.egress.take();
         Ok((running.end(&self.spec.rootfs), egress))
     }
@@ -258,6 +274,7 @@ impl Supervisor<'_> {
             notices: std::mem::take(&mut self.notices),
             stubs: running.made.iter().map(Made::stub).collect(),
             addresses: running.egress.as_ref().map(Egress::addresses).unwrap_or_default(),
+            cgroups: running.cgroup.places(),
         };
         let console = running.console.take();
         let descriptors: Vec<BorrowedFd<'_>> =
@@ -269,13 +286,6 @@ impl Supervisor<'_> {
 }
 
 impl Running {
-    /// Waits for the end of the box, which is also the end of its starter.
-    fn watch(&self, control: &UnixStream) {
-        if wait_for(control.as_fd(), self.pidfd.as_fd()) == Ready::First {
-            self.kill();
-        }
-    }
-
     fn kill(&self) {
         let _ended_already = rustix::process::pidfd_send_signal(&self.pidfd, Signal::KILL);
     }

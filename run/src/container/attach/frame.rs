@@ -19,12 +19,13 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use store::boot::BootId;
 
+use crate::container::exec::ExecOptions;
 use crate::container::id::ContainerId;
 use crate::container::log::Stream;
 use crate::container::record::Exited;
 use crate::container::signal::Signal;
 use crate::container::terminal::Size;
-use crate::sandbox::Rootfs;
+use crate::sandbox::{Rootfs, VisitId};
 
 /// The longest body.
 pub(crate) const BODY_LIMIT: usize = 1 << 20;
@@ -44,6 +45,43 @@ pub(crate) enum Request {
     Signal(Signal),
     /// The stop signal, and SIGKILL when the time is over; then the exit.
     Stop(Option<Duration>),
+    /// The same with another signal, and without a time's end if none is given.
+    StopWith {
+        /// What is sent first; the container's stop signal if `None`.
+        signal: Option<Signal>,
+        /// How long it may take; the container's own time if `None`.
+        timeout: Option<Patience>,
+    },
+    /// A further command in the container.
+    Exec(Exec),
+    /// A signal for such a command.
+    SignalVisitor(VisitId, Signal),
+    /// Every process stands still.
+    Pause,
+    /// They go on.
+    Unpause,
+}
+
+/// How long `stop` waits before it kills.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Patience {
+    /// So long.
+    Limited(Duration),
+    /// As long as it takes.
+    Endless,
+}
+
+/// A further command and its streams.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Exec {
+    /// What runs, and how.
+    pub(crate) options: ExecOptions,
+    /// Whether the client gives it input.
+    pub(crate) stdin: bool,
+    /// Whether nobody listens to it.
+    pub(crate) detached: bool,
+    /// The size of its terminal at the start.
+    pub(crate) size: Option<Size>,
 }
 
 /// Which container to be the monitor of.
@@ -90,6 +128,18 @@ pub(crate) enum Report {
     Done,
     /// The request cannot be done.
     Refused(String),
+    /// The further command is executing.
+    Entered {
+        /// What it is called in further requests.
+        visit: VisitId,
+    },
+    /// The further command could not be executed.
+    NotEntered(Failure),
+    /// The further command has ended.
+    Left {
+        /// Its exit code.
+        code: u8,
+    },
     /// The container has ended, and what was to be cleaned up is.
     Exited(Exited),
 }

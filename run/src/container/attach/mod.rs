@@ -6,3 +6,4 @@ pub(crate) mod frame;
 
 pub use client::{Attachment, Ended, SignalProxy};
 pub(super) use client::{Role, catch, follow};
+pub use frame::Patience;

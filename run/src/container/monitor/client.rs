@@ -4,6 +4,7 @@ use std::os::unix::net::UnixStream;
 
 use crate::container::attach::connection::{Connection, UNSENT_LIMIT};
 use crate::container::attach::frame::Input;
+use crate::sandbox::VisitId;
 
 /// What a client came for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +15,8 @@ pub(super) enum Role {
     Attached(Input),
     /// It gets the exit.
     Waiting,
+    /// It has a further command in the container.
+    Visiting(VisitId),
 }
 
 /// One client.
@@ -36,11 +39,11 @@ impl Client {
 
     /// Whether it is so far behind that the container has to wait.
     pub(super) fn is_behind(&self) -> bool {
-        self.is_attached() && self.connection.unsent() >= UNSENT_LIMIT
+        (self.is_attached() || matches!(self.role, Role::Visiting(_))) && self.connection.unsent() >= UNSENT_LIMIT
     }
 
     /// Whether its input is the container's.
     pub(super) fn gives_input(&self) -> bool {
-        matches!(self.role, Role::Attached(Input::Own | Input::Shared))
+        matches!(self.role, Role::Attached(Input::Own | Input::Shared) | Role::Visiting(_))
     }
 }

@@ -10,8 +10,10 @@
 
 mod client;
 mod output;
+mod rest;
 mod serve;
 mod start;
+mod visits;
 
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -32,7 +34,7 @@ fn main() -> ExitCode {
     leave_the_starter();
     let Ok(Some(Frame::Request(Request::Start(request)))) = starter.wait() else { return ExitCode::FAILURE };
     match start::start(&request) {
-        Ok(running) => serve::serve(running, starter, request.attached),
+        Ok(started) => serve::serve(&request, started, starter),
         Err(error) => {
             let failure = Failure { code: error.exit_code(), message: with_causes(&error) };
             starter.queue(&Frame::Report(Report::Failed(failure)));

@@ -33,14 +33,21 @@ pub(super) struct Started {
     pub(super) store: Store,
     pub(super) directory: Directory,
     pub(super) config: Config,
+    pub(super) log: Writer,
+    pub(super) listener: UnixListener,
+    pub(super) life: Life,
+    pub(super) lock: Lock,
+}
+
+/// What is new each time that the container is started.
+pub(super) struct Life {
     pub(super) running: Running,
     pub(super) process: Process,
     pub(super) input: Input,
     pub(super) outputs: Vec<Output>,
-    pub(super) log: Writer,
-    pub(super) listener: UnixListener,
     pub(super) forwarder: Option<Forwarder>,
-    pub(super) lock: Lock,
+    /// How often its monitor has started it before.
+    pub(super) restarts: u32,
 }
 
 /// Starts the container of a request.
@@ -67,17 +74,35 @@ fn start_locked(
     config: Config,
     lock: Lock,
 ) -> Result<Started, ContainerError> {
-    let bound = forward::bind(&config.network.ports)?;
     hold_root(&store, &request.rootfs)?;
+    let life = live(request, &store, &directory, &config)?;
+    let log = Writer::open(&directory.log())?;
+    let listener = directory.listen()?;
+    listener.set_nonblocking(true).map_err(ContainerError::io("listen on", directory.path()))?;
+    let phase = Phase::Running(life.running.clone());
+    let state = State { version: VERSION, boot: store.boot(), phase, error: None, restarts: 0 };
+    directory.write_state(&state)?;
+    raise_descriptor_limit();
+    Ok(Started { store, directory, config, log, listener, life, lock })
+}
+
+/// Starts the container's process, and what brings it input, output and connections.
+pub(super) fn live(
+    request: &Start,
+    store: &Store,
+    directory: &Directory,
+    config: &Config,
+) -> Result<Life, ContainerError> {
+    let bound = forward::bind(&config.network.ports)?;
     let facts = Facts {
         rootfs: request.rootfs.clone(),
         volumes: store.dir(Area::Volumes),
         joined: request.joined,
         size: request.size.unwrap_or(Size { rows: 24, columns: 80 }),
     };
-    let spec = spec(&config, facts)?;
+    let spec = spec(config, facts)?;
     let (stdio, mut input, mut outputs) =
-        stdio(&config).map_err(ContainerError::io("make pipes for", directory.path()))?;
+        stdio(config).map_err(ContainerError::io("make pipes for", directory.path()))?;
     let started = Timestamp::now();
     let mut process = sandbox::start(&spec, stdio)?;
     if let Some(console) = process.take_console() {
@@ -95,14 +120,10 @@ fn start_locked(
         addresses: process.addresses().clone(),
         notices: process.notices().iter().map(ToString::to_string).collect(),
         stubs: process.stubs().iter().map(|stub| stub.path.clone()).collect(),
+        paused: false,
+        cgroups: process.cgroups().to_vec(),
     };
-    let log = Writer::open(&directory.log())?;
-    let listener = directory.listen()?;
-    listener.set_nonblocking(true).map_err(ContainerError::io("listen on", directory.path()))?;
-    let state = State { version: VERSION, boot: store.boot(), phase: Phase::Running(running.clone()), error: None };
-    directory.write_state(&state)?;
-    raise_descriptor_limit();
-    Ok(Started { store, directory, config, running, process, input, outputs, log, listener, forwarder, lock })
+    Ok(Life { running, process, input, outputs, forwarder, restarts: 0 })
 }
 
 /// Keeps the unpacked layers from the collector for as long as this process lives. The starter, which has

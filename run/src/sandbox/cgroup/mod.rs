@@ -3,6 +3,7 @@
 //! The same few operations on version 2 and on the hierarchies of version 1, one directory a
 //! controller. Only the controllers that a limit needs are used.
 
+mod freezer;
 mod layout;
 
 use std::fs::{self, File};
@@ -12,26 +13,54 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::process::Pid;
+use serde::{Deserialize, Serialize};
 
-use super::spec::{DEFAULT_PIDS, Limits, PidsLimit};
+use super::spec::{DEFAULT_PIDS, Freezer, Limits, PidsLimit};
 use super::{Notice, SandboxError};
 
+pub use freezer::{Motion, freeze};
 pub use layout::{Hierarchy, Layout};
 
 /// A controller of limits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Controller {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Controller {
+    /// Memory and swap.
     Memory,
+    /// Processor time.
     Cpu,
+    /// Which processors.
     Cpuset,
+    /// The number of processes.
     Pids,
+    /// Whether processes run at all.
+    Freezer,
 }
 
 /// The version of the interface that a directory speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Version {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Version {
+    /// A hierarchy a controller.
     One,
+    /// One directory for all.
     Two,
+}
+
+/// A directory in which a box's processes are counted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// What it was made for; on version 2 it serves the others, too.
+    pub controller: Controller,
+    /// What it speaks.
+    pub version: Version,
+    /// The directory.
+    pub path: PathBuf,
+}
+
+impl Place {
+    fn freezes(&self) -> bool {
+        self.version == Version::Two || self.controller == Controller::Freezer
+    }
 }
 
 /// The directories of one box.
@@ -112,7 +141,36 @@ impl Cgroup {
                 }
             }
         }
+        if limits.freezer == Freezer::Wanted {
+            cgroup.provide_freezer(layout);
+        }
         Ok(cgroup)
+    }
+
+    /// The directories, for whoever looks at the box from outside.
+    pub(super) fn places(&self) -> Vec<Place> {
+        let place = |(controller, version, path): &(Controller, Version, PathBuf)| Place {
+            controller: *controller,
+            version: *version,
+            path: path.clone(),
+        };
+        self.directories.iter().map(place).collect()
+    }
+
+    /// Lets the processes go on, if they were stopped: one that stands still cannot die (version 1).
+    pub(super) fn thaw(&self) {
+        for place in self.places().iter().filter(|place| place.freezes()) {
+            let _runs_already = freezer::ask(&place.path, place.version, Motion::Thawed);
+        }
+    }
+
+    /// A box without a freezer cannot be paused, and lives as well otherwise.
+    fn provide_freezer(&mut self, layout: &Layout) {
+        let controller = match layout {
+            Layout::Unified { .. } => Controller::Pids,
+            Layout::Legacy { .. } | Layout::Absent => Controller::Freezer,
+        };
+        let _cannot_be_paused = self.directory(layout, controller);
     }
 
     /// The ways in, for a process that is about to be made. Moving a process from outside makes the kernel wait
@@ -203,6 +261,7 @@ impl Controller {
             Self::Cpu => "cpu",
             Self::Cpuset => "cpuset",
             Self::Pids => "pids",
+            Self::Freezer => "freezer",
         }
     }
 
@@ -212,6 +271,7 @@ impl Controller {
             Self::Cpu => "processor time",
             Self::Cpuset => "the set of processors",
             Self::Pids => "the number of processes",
+            Self::Freezer => "stopping processes",
         }
     }
 }
@@ -298,6 +358,7 @@ fn sweep(parent: &Path) {
         let Some((pid, start)) = owner else { continue };
         let (Ok(pid), Ok(start)) = (pid.parse(), start.parse::<u64>()) else { continue };
         if started(pid) != Some(start) {
+            let _is_no_freezer = freezer::ask(&entry.path(), Version::One, Motion::Thawed);
             remove_directory(&entry.path());
         }
     }

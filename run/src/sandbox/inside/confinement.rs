@@ -58,9 +58,7 @@ impl Inside<'_> {
             rustix::fs::fchown(directory, Some(uid), Some(gid)).map_err(failed)?;
         }
         rustix::process::fchdir(&place.file).map_err(failed)?;
-        // A directory outside of the root has no path here (CVE-2024-21626).
-        let current = rustix::process::getcwd(Vec::new()).map_err(failed)?;
-        if current.to_bytes().first() == Some(&b'/') { Ok(()) } else { Err(failed(rustix::io::Errno::NOENT)) }
+        is_inside(path)
     }
 
     pub(super) fn shut_abstract_sockets(&self) -> Result<(), SandboxError> {
@@ -94,24 +92,37 @@ impl Inside<'_> {
 
     /// Everything but the execve itself.
     pub(super) fn ready(&self, stdio: &[OwnedFd; 3]) -> Result<Executable, SandboxError> {
-        let doing = || "connect standard input and output".to_owned();
         let executable = Executable::find(self.root()?, &self.spec.command, self.account()?)?;
         // After the change of user, which resets it.
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
             .doing(|| "tie the sandbox to kiln".to_owned())?;
-        let [stdin, stdout, stderr] = match &self.terminal {
-            Some(terminal) => {
-                rustix::process::ioctl_tiocsctty(terminal).doing(|| "take the terminal".to_owned())?;
-                [terminal; 3]
-            }
-            None => stdio.each_ref(),
-        };
-        nix::unistd::dup2_stdin(stdin).doing(doing)?;
-        nix::unistd::dup2_stdout(stdout).doing(doing)?;
-        nix::unistd::dup2_stderr(stderr).doing(doing)?;
-        sys::close_on_exec_from(3).doing(|| "close what is kiln's".to_owned())?;
+        connect(self.terminal.as_ref(), stdio)?;
         self.rlimits(&self.spec.rlimits)?;
         self.report(&Report::Executing, &[])?;
         Ok(executable)
     }
+}
+
+/// Whether the working directory is below the root: one outside of it has no path here (CVE-2024-21626).
+pub(super) fn is_inside(path: &Path) -> Result<(), SandboxError> {
+    let failed =
+        |source: rustix::io::Errno| SandboxError::WorkingDirectory { path: path.to_owned(), source: source.into() };
+    let current = rustix::process::getcwd(Vec::new()).map_err(failed)?;
+    if current.to_bytes().first() == Some(&b'/') { Ok(()) } else { Err(failed(rustix::io::Errno::NOENT)) }
+}
+
+/// Makes a terminal, or three descriptors, standard input, output and error, and the end of all others.
+pub(super) fn connect(terminal: Option<&OwnedFd>, stdio: &[OwnedFd; 3]) -> Result<(), SandboxError> {
+    let doing = || "connect standard input and output".to_owned();
+    let [stdin, stdout, stderr] = match terminal {
+        Some(terminal) => {
+            rustix::process::ioctl_tiocsctty(terminal).doing(|| "take the terminal".to_owned())?;
+            [terminal; 3]
+        }
+        None => stdio.each_ref(),
+    };
+    nix::unistd::dup2_stdin(stdin).doing(doing)?;
+    nix::unistd::dup2_stdout(stdout).doing(doing)?;
+    nix::unistd::dup2_stderr(stderr).doing(doing)?;
+    sys::close_on_exec_from(3).doing(|| "close what is kiln's".to_owned())
 }

@@ -1,6 +1,6 @@
 //! Forking into the namespaces of another box.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use rustix::fs::{Mode, OFlags};
@@ -14,13 +14,24 @@ use crate::wire;
 /// Forks a sibling of the caller's future children in the user and network namespace of `pid`.
 pub(in super::super) fn join_and_fork(pid: i32, namespaces: UnshareFlags) -> Result<Forked, SandboxError> {
     let missing = |what: &str| format!("enter the {what} namespace of process {pid}");
-    let (ours, theirs) = UnixStream::pair().doing(|| "make a socket".to_owned())?;
     let open = |name: &str| {
         rustix::fs::open(format!("/proc/{pid}/ns/{name}"), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
     };
     let user = open("user").doing(|| missing("user"))?;
     let network = open("net").doing(|| missing("network"))?;
-    let forked = sys::fork(UnshareFlags::empty(), Parent::Caller, None).doing(|| "fork".to_owned())?;
+    fork_elsewhere(None, || enter(&user, &network), namespaces, || missing("network"))
+}
+
+/// Forks a child of the caller's by way of a process in between, which goes where `enter` leads; it is born in
+/// a cgroup of version 2 if one is given.
+pub(super) fn fork_elsewhere(
+    birthplace: Option<BorrowedFd<'_>>,
+    enter: impl FnOnce() -> std::io::Result<()>,
+    namespaces: UnshareFlags,
+    doing: impl FnOnce() -> String,
+) -> Result<Forked, SandboxError> {
+    let (ours, theirs) = UnixStream::pair().doing(|| "make a socket".to_owned())?;
+    let forked = sys::fork(UnshareFlags::empty(), Parent::Caller, birthplace).doing(|| "fork".to_owned())?;
     if let Forked::Parent(_, between) = forked {
         drop(theirs);
         let answer = wire::receive::<Result<i32, Errno>>(&ours).doing(|| "hear from the sandbox".to_owned());
@@ -29,12 +40,12 @@ pub(in super::super) fn join_and_fork(pid: i32, namespaces: UnshareFlags) -> Res
             rustix::process::WaitIdOptions::EXITED,
         );
         let (pid, mut descriptors) = answer?.ok_or_else(|| SandboxError::Lost { part: "sandbox".to_owned() })?;
-        let pid = pid.doing(|| missing("network"))?;
+        let pid = pid.doing(doing)?;
         let lost = || SandboxError::Lost { part: "sandbox".to_owned() };
         let pidfd = descriptors.pop().ok_or_else(lost)?;
         return Ok(Forked::Parent(rustix::process::Pid::from_raw(pid).ok_or_else(lost)?, pidfd));
     }
-    match enter(&user, &network).and_then(|()| sys::fork(namespaces, Parent::Parent, None)) {
+    match enter().and_then(|()| sys::fork(namespaces, Parent::Parent, None)) {
         Ok(Forked::Child) => Ok(Forked::Child),
         Ok(Forked::Parent(pid, pidfd)) => {
             let sent = wire::send(&theirs, &Ok::<_, Errno>(pid.as_raw_nonzero().get()), &[pidfd.as_fd()]);

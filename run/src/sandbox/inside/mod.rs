@@ -6,6 +6,7 @@
 mod confinement;
 mod join;
 mod mounts;
+pub(super) mod visit;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -34,6 +35,7 @@ use crate::sys::{self, Reach};
 use crate::wire;
 
 pub(super) use join::join_and_fork;
+pub(super) use visit::Room;
 
 /// What the supervisor says when everything outside is ready; the trees follow.
 #[derive(Debug, Serialize, Deserialize)]
