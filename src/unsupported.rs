@@ -31,7 +31,6 @@ const FLAGS: &[(&str, &[&str])] = &[
         "run",
         &[
             "--annotation",
-            "--attach",
             "--blkio-weight",
             "--blkio-weight-device",
             "--cap-ambient",
@@ -77,7 +76,6 @@ const FLAGS: &[(&str, &[&str])] = &[
             "--oom-score-adj",
             "--pid",
             "--pidfile",
-            "--restart",
             "--runtime",
             "--storage-opt",
             "--sysctl",
@@ -85,14 +83,32 @@ const FLAGS: &[(&str, &[&str])] = &[
             "--uts",
             "--volume-driver",
             "--volumes-from",
-            "-a",
         ],
     ),
     // What changes while it is read is an error; a container is not paused for it.
     ("commit", &["--pause", "-p"]),
     ("ps", &["--size", "-s"]),
-    ("logs", &["--details"]),
-    ("stop", &["--signal", "-s"]),
+    ("start", &["--checkpoint", "--checkpoint-dir"]),
+    (
+        "update",
+        &[
+            "--blkio-weight",
+            "--cpu-period",
+            "--cpu-quota",
+            "--cpu-rt-period",
+            "--cpu-rt-runtime",
+            "--cpu-shares",
+            "--cpus",
+            "--cpuset-cpus",
+            "--cpuset-mems",
+            "--memory",
+            "--memory-reservation",
+            "--memory-swap",
+            "--pids-limit",
+            "-c",
+            "-m",
+        ],
+    ),
     ("rm", &["--link", "-l"]),
     ("images", &["--tree"]),
     ("rmi", &["--no-prune", "--platform"]),
@@ -105,10 +121,16 @@ const FLAGS: &[(&str, &[&str])] = &[
 ];
 
 /// Docker's verbs that kiln does not have yet.
-const VERBS: &[&str] = &[
-    "attach", "create", "events", "exec", "network", "pause", "port", "prune", "rename", "restart", "search", "start",
-    "stats", "top", "unpause", "update",
-];
+const VERBS: &[&str] = &["events", "network", "prune", "search"];
+
+/// Under which verb the flags of another, or of a group's, are listed.
+fn verb_of_group(verb: &str) -> &str {
+    match verb {
+        "ls" => "images",
+        "create" => "run",
+        verb => verb,
+    }
+}
 
 /// The name of a flag or verb of Docker's that an error of the command line is about.
 pub(crate) fn named_in(error: &clap::Error, arguments: &[String]) -> Option<String> {
@@ -119,7 +141,6 @@ pub(crate) fn named_in(error: &clap::Error, arguments: &[String]) -> Option<Stri
     match error.kind() {
         ErrorKind::UnknownArgument => {
             let flag = text(ContextKind::InvalidArg)?.split('=').next()?.to_owned();
-            let verb_of_group = |verb: &str| if verb == "ls" { "images" } else { verb }.to_owned();
             let is_meant = |(verb, flags): &&(&str, &[&str])| {
                 arguments
                     .iter()
@@ -154,10 +175,11 @@ mod tests {
     fn what_docker_has_is_named() {
         check("kiln build --cgroup-parent x .", Some("kiln build --cgroup-parent"));
         check("kiln build --squash .", Some("kiln build --squash"));
-        check("kiln run --restart=always x", Some("kiln run --restart"));
+        check("kiln build --device x .", Some("kiln build --device"));
+        check("kiln create --gpus=all x", Some("kiln run --gpus"));
         check("kiln container run --gpus all x", Some("kiln run --gpus"));
-        check("kiln logs --details x", Some("kiln logs --details"));
-        check("kiln exec x sh", Some("kiln exec"));
+        check("kiln update -m 1g x", Some("kiln update -m"));
+        check("kiln events", Some("kiln events"));
         check("kiln build --nonsense .", None);
         check("kiln nonsense", None);
     }

@@ -31,6 +31,9 @@ pub(crate) struct Args {
     /// Show when each line was written
     #[arg(short, long)]
     timestamps: bool,
+    /// Show what a log driver was told to add, which is nothing here
+    #[arg(long)]
+    details: bool,
 }
 
 /// Copies the log: standard output to standard output, standard error to standard error.
@@ -42,7 +45,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode, Failure> {
     let options = Options { tail: tail(&args.tail)?, since: time(&args.since)?, until: time(&args.until)? };
     let follow = if args.follow { Follow::UntilExit } else { Follow::No };
     let mut failed = None;
-    container.logs(options, follow, |line| match write(&line, args.timestamps) {
+    container.logs(options, follow, |line| match write(&line, args) {
         Ok(()) => ControlFlow::Continue(()),
         Err(error) => {
             failed = Some(error);
@@ -52,8 +55,10 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode, Failure> {
     failed.map_or(Ok(ExitCode::SUCCESS), |error| Err(error.into()))
 }
 
-fn write(line: &Line, stamped: bool) -> io::Result<()> {
-    let text = if stamped { Stamped(line).to_string() } else { line.text.clone() };
+fn write(line: &Line, args: &Args) -> io::Result<()> {
+    // Where Docker shows its log driver's additions there is a blank without any.
+    let text = if args.details { Line { text: format!(" {}", line.text), ..line.clone() } } else { line.clone() };
+    let text = if args.timestamps { Stamped(&text).to_string() } else { text.text };
     match line.stream {
         Stream::Stdout => io::stdout().lock().write_all(text.as_bytes()),
         Stream::Stderr => io::stderr().lock().write_all(text.as_bytes()),

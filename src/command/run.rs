@@ -2,25 +2,36 @@
 
 pub(super) mod flags;
 
-use std::io;
-use std::os::fd::AsFd;
 use std::process::ExitCode;
 
-use run::container::terminal::DetachKeys;
-use run::container::{Attachment, Container, ContainerError, Ended, Force, SignalProxy, create};
+use run::container::{Container, ContainerError, Force, create};
 use store::StoreError;
 
+pub(super) use flags::environment;
 pub(crate) use flags::{Args, Pull};
 
 use super::wire::image_for;
+use crate::containers::{need_terminal, tell};
 use crate::context::{Context, note};
 use crate::report::{Failure, UsageError, with_causes};
 use crate::ui::Style;
 
 /// Makes a container of an image and starts it: attached, or in the background.
 pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode, Failure> {
+    let client = args.client()?;
     check_terminal(args)?;
-    let detach_keys: DetachKeys = args.client.detach_keys.parse()?;
+    let container = make(args, context)?;
+    if args.client.detach {
+        tell(&container.start().map_err(|error| started(&error))?);
+        context.print(container.id())?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    client.stay(&container, |attachment| container.run_noting(attachment, tell))
+}
+
+/// Makes the container that the flags ask for.
+pub(super) fn make(args: &Args, context: &Context) -> Result<Container, Failure> {
+    check_cidfile(args)?;
     let store = context.store()?;
     let style = if args.client.quiet { Style::Quiet } else { Style::Auto };
     let image = image_for(&store, &args.image, args.client.platform.as_ref(), args.client.pull, style)?;
@@ -29,40 +40,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode, Failure> {
         container.remove(Force::No)?;
         return Err(failure);
     }
-    if args.client.detach {
-        tell(&container.start().map_err(|error| started(&error))?);
-        context.print(container.id())?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    attach(args, &container, detach_keys)
-}
-
-fn attach(args: &Args, container: &Container, detach_keys: DetachKeys) -> Result<ExitCode, Failure> {
-    let (stdin, stdout, stderr) = (io::stdin(), io::stdout(), io::stderr());
-    let attachment = Attachment {
-        stdin: args.is_interactive().then(|| stdin.as_fd()),
-        stdout: Some(stdout.as_fd()),
-        stderr: Some(stderr.as_fd()),
-        detach_keys,
-        signals: if args.client.sig_proxy { SignalProxy::Forward } else { SignalProxy::Keep },
-    };
-    let ended = container.run_noting(&attachment, tell).map_err(|error| started(&error))?;
-    match ended {
-        Ended::Exited(code) => Ok(ExitCode::from(code)),
-        Ended::Detached => {
-            note(format!("\ndetached: container {} runs on", container.name()));
-            Ok(ExitCode::SUCCESS)
-        }
-        Ended::Unheeded => {
-            let name = container.name();
-            note(format!("\nerror: container {name} ignores the signals and runs on: `kiln kill {name}` ends it"));
-            Err(Failure::Status(1))
-        }
-    }
-}
-
-fn tell(notices: &[String]) {
-    notices.iter().for_each(|notice| note(format!("notice: {notice}")));
+    Ok(container)
 }
 
 /// A command that cannot be executed has exit codes of its own.
@@ -73,9 +51,10 @@ fn started(error: &ContainerError) -> Failure {
 
 fn check_terminal(args: &Args) -> Result<(), Failure> {
     let reads_terminal = args.wants_terminal() && args.is_interactive() && !args.client.detach;
-    if reads_terminal && !run::container::terminal::is_terminal(io::stdin()) {
-        return Err(UsageError::wrong("the input device is not a TTY"));
-    }
+    if reads_terminal { need_terminal() } else { Ok(()) }
+}
+
+fn check_cidfile(args: &Args) -> Result<(), Failure> {
     if let Some(file) = args.client.cidfile.as_ref().filter(|file| file.exists()) {
         return Err(UsageError::wrong(format!(
             "container ID file found, make sure the other container isn't running or delete {}",

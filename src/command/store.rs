@@ -215,7 +215,7 @@ pub(crate) fn prune(args: &PruneArgs, context: &Context) -> Result<ExitCode, Fai
     let store = context.store()?;
     let everything = run::container::list::Filter { all: true, conditions: Vec::new() };
     for found in run::container::list(&store, &everything)? {
-        if found.state.running().is_none() {
+        if !found.state.is_live() {
             found.container.remove(run::container::Force::No)?;
             context.print(format!("container {}", found.container.id().short()))?;
         }

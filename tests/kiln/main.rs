@@ -6,6 +6,7 @@ mod building;
 mod cache;
 mod changes;
 mod checking;
+mod containers;
 mod faults;
 mod house;
 mod limits;

@@ -14,14 +14,14 @@ use crate::terminal::Terminal;
 
 impl Session {
     /// `kiln run --rm` with these flags, without a network unless they say one.
-    fn once(&self, flags: &[&str]) -> Ran {
+    pub(crate) fn once(&self, flags: &[&str]) -> Ran {
         let network = if flags.iter().any(|flag| flag.starts_with("--net")) { &[][..] } else { &["--network=none"] };
         self.kiln(["run", "--rm"].iter().chain(network).chain(flags))
     }
 
     /// Starts a container in the background and returns its id.
     #[track_caller]
-    fn background(&self, flags: &[&str]) -> String {
+    pub(crate) fn background(&self, flags: &[&str]) -> String {
         let ran = self.kiln(["run", "-d"].iter().chain(flags)).ok();
         let id = ran.stdout.trim().to_owned();
         assert!(id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit()), "{id}");
@@ -30,19 +30,19 @@ impl Session {
 
     /// One field of `inspect`.
     #[track_caller]
-    fn field(&self, container: &str, template: &str) -> String {
+    pub(crate) fn field(&self, container: &str, template: &str) -> String {
         self.kiln(["inspect", "--format", template, container]).ok().stdout.trim().to_owned()
     }
 
     /// Waits until a container has said something.
     #[track_caller]
-    fn hears(&self, container: &str, words: &str) {
+    pub(crate) fn hears(&self, container: &str, words: &str) {
         eventually(|| self.kiln(["logs", container]).stdout.contains(words));
     }
 }
 
 #[track_caller]
-fn eventually(condition: impl Fn() -> bool) {
+pub(crate) fn eventually(condition: impl Fn() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(10);
     while !condition() {
         assert!(Instant::now() < deadline, "it never came to be");

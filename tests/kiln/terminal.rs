@@ -29,6 +29,16 @@ impl Terminal {
         Self { master: master.into(), child, seen: String::new() }
     }
 
+    /// Makes the window another size.
+    pub(crate) fn resizes(&self, rows: u16, columns: u16) {
+        tcsetwinsize(&self.master, Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 })
+            .expect("a size");
+        // Only who has this for its terminal is told by the kernel, and the test's kiln has another, or none.
+        rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), rustix::process::Signal::WINCH)
+            .expect("tell kiln");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+
     /// Presses keys.
     pub(crate) fn types(&mut self, keys: &str) {
         self.master.write_all(keys.as_bytes()).expect("type");

@@ -5,7 +5,7 @@
 use std::fs;
 use std::process::Command;
 
-use crate::running::fetch;
+use crate::running::{eventually, fetch};
 use crate::session::{Session, User, installed, is_root};
 
 const NAME: &str = "kiln-test";
@@ -69,6 +69,7 @@ fn main_path(session: &Session) {
         .fails(4)
         .says(&["err"])
         .prints(&["out"]);
+    further_commands(session);
     session.kiln(["stop", "-t", "0", "site"]).ok();
     session.kiln(["logs", "site"]).ok();
     session.kiln(["ps", "-a"]).ok().prints(&["Exited (137)"]);
@@ -89,6 +90,19 @@ fn files(session: &Session) {
     session.kiln(["cp", "ended:/there", "again"]).ok();
     session.kiln(["diff", "ended"]).ok().prints(&["A /made", "A /there"]);
     session.kiln(["rm", "ended"]).ok();
+}
+
+/// Another kiln, in another user namespace, sends a command into a container and looks at it.
+fn further_commands(session: &Session) {
+    let script = "id -u; echo $PPID; cat /built; exit 6";
+    assert_eq!(session.kiln(["exec", "site", "sh", "-c", script]).fails(6).stdout, "0\n0\nbuilt\n");
+    session.kiln(["exec", "site", "nosuch"]).fails(127).says(&["nosuch"]);
+    session.kiln(["top", "site"]).ok().prints(&["httpd"]);
+    session.kiln(["stats", "--no-stream", "--format", "{{.Name}} {{.PIDs}}"]).ok().prints(&["site 1"]);
+    session.kiln(["restart", "-t", "0", "site"]).ok();
+    let joined = ["run", "--rm", "--net", "container:site", "busybox", "wget", "-qO-", "http://127.0.0.1:8080/page"];
+    let fetch = || session.kiln(joined).stdout == "hello\n";
+    eventually(fetch);
 }
 
 #[test]

@@ -11,10 +11,11 @@ use jiff::Timestamp;
 use store::Store;
 
 use super::attach::connection::Connection;
-use super::attach::frame::{Frame, Input, Report, Request, Start};
-use super::attach::{self, Attachment, Ended, Role};
+use super::attach::frame::{Exec, Frame, Input, Report, Request, Start};
+use super::attach::{self, Attachment, Console, Ended, Patience, Role};
 use super::directory::{Directory, Locked, Names, owner_of};
 use super::error::ContainerError;
+use super::exec::ExecOptions;
 use super::id::ContainerId;
 use super::log::{Line, Options as LogOptions, Reader};
 use super::monitor::MONITOR;
@@ -22,6 +23,7 @@ use super::name::ContainerName;
 use super::options::{After, NetworkMode};
 use super::record::{Config, Exited, Phase, Seen, State, VERSION};
 use super::remove;
+use super::restart::RestartPolicy;
 use super::root;
 use super::signal::Signal;
 use super::signals::SignalPipe;
@@ -163,7 +165,7 @@ impl Container {
     ) -> Result<Ended, ContainerError> {
         let input = if attachment.stdin.is_some() { Input::Own } else { Input::None };
         let size = [attachment.stdin, attachment.stdout].into_iter().flatten().find_map(Size::of);
-        let signals = self.catch(attachment)?;
+        let signals = self.catch(attachment, Console::of(self.config.process.terminal))?;
         let (connection, notices) =
             self.launch(Some(input), size)?.ok_or_else(|| ContainerError::Running(self.config.name.clone()))?;
         note(&notices);
@@ -176,9 +178,43 @@ impl Container {
     /// If it does not run.
     pub fn attach(&self, attachment: &Attachment<'_>) -> Result<Ended, ContainerError> {
         let input = if attachment.stdin.is_some() { Input::Shared } else { Input::None };
-        let signals = self.catch(attachment)?;
+        let signals = self.catch(attachment, Console::of(self.config.process.terminal))?;
         let connection = self.ask(Request::Attach(input))?.ok_or_else(|| self.not_running())?;
         attach::follow(connection, attachment, signals, (&self.directory, &self.config), Role::Visitor)
+    }
+
+    /// Executes a further command in it, and stays with that until it ends or the user leaves; without an
+    /// attachment only until it is executing.
+    ///
+    /// # Errors
+    /// If it does not run, or the command cannot be executed; [`ContainerError::exit_code`] is what `exec`
+    /// then exits with.
+    pub fn exec(&self, options: &ExecOptions, attachment: Option<&Attachment<'_>>) -> Result<Ended, ContainerError> {
+        let console = Console::of(options.terminal);
+        let ends = attachment.map(|attachment| [attachment.stdin, attachment.stdout]);
+        let exec = Exec {
+            options: options.clone(),
+            stdin: attachment.is_some_and(|attachment| attachment.stdin.is_some()),
+            detached: attachment.is_none(),
+            size: ends.into_iter().flatten().flatten().find_map(Size::of),
+        };
+        let signals = attachment.map(|attachment| self.catch(attachment, console)).transpose()?;
+        let mut connection = self.ask(Request::Exec(exec))?.ok_or_else(|| self.not_running())?;
+        let visit = match self.hear(&mut connection)? {
+            Some(Report::Entered { visit }) => visit,
+            Some(Report::NotEntered(failure)) => {
+                return Err(ContainerError::Start { code: failure.code, message: failure.message });
+            }
+            // It ended in this moment.
+            _ => return Err(self.not_running()),
+        };
+        match attachment.zip(signals) {
+            Some((attachment, signals)) => {
+                let role = Role::Exec(visit, console);
+                attach::follow(connection, attachment, signals, (&self.directory, &self.config), role)
+            }
+            None => Ok(Ended::Detached),
+        }
     }
 
     /// Asks it to stop, and kills it when the time is over; its own time if none is given. Stopping
@@ -187,10 +223,44 @@ impl Container {
     /// # Errors
     /// If its monitor cannot be reached.
     pub fn stop(&self, timeout: Option<Duration>) -> Result<(), ContainerError> {
-        match self.ask(Request::Stop(timeout))? {
+        self.stop_with(None, timeout.map(Patience::Limited))
+    }
+
+    /// The same with another signal than its own, and perhaps without killing it ever.
+    ///
+    /// # Errors
+    /// If its monitor cannot be reached.
+    pub fn stop_with(&self, signal: Option<Signal>, patience: Option<Patience>) -> Result<(), ContainerError> {
+        match self.ask(Request::StopWith { signal, timeout: patience })? {
             Some(connection) => self.await_exit(connection).map(drop),
             None => self.state().map(drop),
         }
+    }
+
+    /// Makes every process of it stand still.
+    ///
+    /// # Errors
+    /// If it does not run, stands still already, or there is no cgroup to do it with.
+    pub fn pause(&self) -> Result<(), ContainerError> {
+        self.demand(Request::Pause)
+    }
+
+    /// Lets them go on.
+    ///
+    /// # Errors
+    /// If it is not paused.
+    pub fn unpause(&self) -> Result<(), ContainerError> {
+        self.demand(Request::Unpause)
+    }
+
+    /// Changes when it is started again by itself, from its next end on.
+    ///
+    /// # Errors
+    /// If it was removed.
+    pub fn set_restart_policy(&mut self, policy: RestartPolicy) -> Result<(), ContainerError> {
+        let _lock = self.directory.lock()?.ok_or_else(|| self.missing())?;
+        self.config.restart = policy;
+        self.directory.write_config(&self.config)
     }
 
     /// Sends a signal to its first process.
@@ -198,9 +268,15 @@ impl Container {
     /// # Errors
     /// If it does not run.
     pub fn kill(&self, signal: Signal) -> Result<(), ContainerError> {
-        let mut connection = self.ask(Request::Signal(signal))?.ok_or_else(|| self.not_running())?;
+        self.demand(Request::Signal(signal))
+    }
+
+    /// Has the monitor do something that it answers at once.
+    fn demand(&self, request: Request) -> Result<(), ContainerError> {
+        let mut connection = self.ask(request)?.ok_or_else(|| self.not_running())?;
         match self.hear(&mut connection)? {
             Some(Report::Refused(message)) => Err(ContainerError::Refused { name: self.config.name.clone(), message }),
+            Some(Report::Exited(_)) => Err(self.not_running()),
             Some(_) => Ok(()),
             // It has ended before it could be said.
             None => Err(self.not_running()),
@@ -316,8 +392,8 @@ impl Container {
         }
     }
 
-    fn catch(&self, attachment: &Attachment<'_>) -> Result<SignalPipe, ContainerError> {
-        let caught = attach::catch(attachment, &self.config);
+    fn catch(&self, attachment: &Attachment<'_>, console: Console) -> Result<SignalPipe, ContainerError> {
+        let caught = attach::catch(attachment, console);
         caught.map_err(ContainerError::io("catch signals for", self.directory.path()))
     }
 

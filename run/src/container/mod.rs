@@ -16,6 +16,7 @@
 //! | [`options`], [`mount`], [`port`], [`signal`] | what can be asked for, as data |
 //! | [`exec`] | a further command in a running container |
 //! | [`restart`] | when an ended container is started again |
+//! | [`processes`] | what runs in a container, as the host sees it |
 //! | [`record`] | what is written down about a container: its config and its state |
 //! | [`id`], [`name`] | what containers are called |
 //! | [`log`] | what a container said |
@@ -37,6 +38,7 @@ pub mod mount;
 pub mod name;
 pub mod options;
 pub mod port;
+pub mod processes;
 pub mod record;
 pub mod restart;
 pub mod signal;

@@ -5,14 +5,17 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use run::container::SignalProxy;
 use run::container::mount::MountRequest;
 use run::container::options::{
     After, CreateOptions, Isolation, Limits, MemorySwap, NetworkMode, NetworkOptions, PidsLimit, ProcessOptions,
     Seccomp, Ulimit,
 };
 use run::container::port::PortMapping;
+use run::container::restart::RestartPolicy;
 use store::{ImageId, Platform};
 
+use crate::containers::Client;
 use crate::format::units::{parse_host, parse_size, parse_ulimit};
 use crate::report::{Failure, UsageError};
 
@@ -57,6 +60,12 @@ pub(crate) struct ClientArgs {
     /// Remove the container when it has ended
     #[arg(long)]
     rm: bool,
+    /// Stay with this stream alone: stdin, stdout or stderr
+    #[arg(short, long = "attach", value_name = "STREAM", conflicts_with = "detach", value_parser = ["stdin", "stdout", "stderr"], ignore_case = true)]
+    attach: Vec<String>,
+    /// When to start it again by itself: no, on-failure[:NUMBER], always, unless-stopped
+    #[arg(long, value_name = "POLICY", default_value = "no", hide_default_value = true)]
+    restart: RestartPolicy,
     /// What the container is called
     #[arg(long)]
     name: Option<String>,
@@ -242,8 +251,20 @@ impl Args {
         options.limits = self.limits.limits(self.mounts.shm_size)?;
         options.isolation = self.isolation.isolation(self.mounts.read_only)?;
         options.after = if self.client.rm { After::Remove } else { After::Keep };
+        options.restart = self.client.restart;
         options.labels = pairs(&self.client.labels);
         Ok(options)
+    }
+
+    /// How this command stays with the container.
+    pub(crate) fn client(&self) -> Result<Client, Failure> {
+        let client = &self.client;
+        let wants = |stream: &str| {
+            client.attach.is_empty() || client.attach.iter().any(|named| named.eq_ignore_ascii_case(stream))
+        };
+        let signals = if client.sig_proxy { SignalProxy::Forward } else { SignalProxy::Keep };
+        let streams = [self.process.interactive && wants("stdin"), wants("stdout"), wants("stderr")];
+        Ok(Client { streams, detach_keys: client.detach_keys.parse()?, signals })
     }
 
     /// Whether the container gets a terminal.
@@ -259,17 +280,11 @@ impl Args {
 
 impl ProcessArgs {
     fn options(&self, command: &[String]) -> Result<ProcessOptions, Failure> {
-        let mut environment = Vec::new();
-        for file in &self.env_files {
-            let text = std::fs::read_to_string(file).map_err(store::StoreError::io("read", file))?;
-            environment.extend(env_file(&text)?);
-        }
-        environment.extend(self.environment.iter().cloned());
         let entrypoint = |program: &String| if program.is_empty() { Vec::new() } else { vec![program.clone()] };
         Ok(ProcessOptions {
             entrypoint: self.entrypoint.as_ref().map(entrypoint),
             command: (!command.is_empty()).then(|| command.to_vec()),
-            environment: environment.into_iter().filter_map(inherited).collect(),
+            environment: environment(&self.env_files, &self.environment)?,
             user: self.user.clone(),
             groups: self.groups.clone(),
             working_directory: self.workdir.clone(),
@@ -403,6 +418,17 @@ fn absolute_mount(text: &str) -> Result<String, Failure> {
 fn absolute(path: &str) -> Result<String, Failure> {
     let whole = std::path::absolute(path).map_err(store::StoreError::io("find", path))?;
     whole.into_os_string().into_string().map_err(|_| UsageError::wrong(format!("{path:?} is not valid UTF-8")))
+}
+
+/// The variables of files, and over them those of the command line.
+pub(in crate::command) fn environment(files: &[PathBuf], own: &[String]) -> Result<Vec<String>, Failure> {
+    let mut environment = Vec::new();
+    for file in files {
+        let text = std::fs::read_to_string(file).map_err(store::StoreError::io("read", file))?;
+        environment.extend(env_file(&text)?);
+    }
+    environment.extend(own.iter().cloned());
+    Ok(environment.into_iter().filter_map(inherited).collect())
 }
 
 /// `NAME` alone takes its value from kiln's environment, or is left out if it is not set there.

@@ -19,6 +19,7 @@ use crate::container::record::Config;
 use crate::container::signal::Signal;
 use crate::container::signals::{self, SignalPipe};
 use crate::container::terminal::{DetachKeys, DetachMatcher, RawMode, Size, Typed, is_terminal};
+use crate::sandbox::VisitId;
 
 /// So many interrupts have to do; whoever sends one more wants to leave (as with `docker run`).
 const PATIENCE: usize = 3;
@@ -68,12 +69,30 @@ pub(in crate::container) enum Role {
     Owner,
     /// Somebody's.
     Visitor,
+    /// Somebody's who has a command of his own in it.
+    Exec(VisitId, Console),
+}
+
+/// Whether there is a terminal at the container's end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::container) enum Console {
+    /// There is.
+    Terminal,
+    /// There are pipes.
+    Pipes,
+}
+
+impl Console {
+    /// What a process has that asks for a terminal, or does not.
+    pub(in crate::container) fn of(has_terminal: bool) -> Self {
+        if has_terminal { Self::Terminal } else { Self::Pipes }
+    }
 }
 
 /// Catches the signals that will be the container's, which should be done before there is one.
-pub(in crate::container) fn catch(attachment: &Attachment<'_>, config: &Config) -> io::Result<SignalPipe> {
+pub(in crate::container) fn catch(attachment: &Attachment<'_>, console: Console) -> io::Result<SignalPipe> {
     let forwarded = if attachment.signals == SignalProxy::Forward { signals::FORWARDED } else { &[] };
-    let caught = [forwarded, if config.process.terminal { &[signals::WINDOW] } else { &[] }].concat();
+    let caught = [forwarded, if console == Console::Terminal { &[signals::WINDOW] } else { &[] }].concat();
     SignalPipe::catch(&caught)
 }
 
@@ -85,18 +104,23 @@ pub(in crate::container) fn follow(
     (directory, config): (&Directory, &Config),
     role: Role,
 ) -> Result<Ended, ContainerError> {
-    let terminal = attachment.stdin.filter(|stdin| config.process.terminal && is_terminal(stdin));
+    let console = match role {
+        Role::Exec(_, console) => console,
+        Role::Owner | Role::Visitor => Console::of(config.process.terminal),
+    };
+    let terminal = attachment.stdin.filter(|stdin| console == Console::Terminal && is_terminal(stdin));
     let raw = terminal
         .map(RawMode::enter)
         .transpose()
         .map_err(ContainerError::io("take the terminal for", directory.path()))?;
-    let keys = if config.process.terminal { attachment.detach_keys.clone() } else { DetachKeys::none() };
+    let keys = if console == Console::Terminal { attachment.detach_keys.clone() } else { DetachKeys::none() };
     let mut session = Session {
         connection,
         attachment,
         directory,
         config,
         role,
+        console,
         input: attachment.stdin,
         matcher: DetachMatcher::new(keys),
         pipe,
@@ -114,6 +138,7 @@ struct Session<'a> {
     directory: &'a Directory,
     config: &'a Config,
     role: Role,
+    console: Console,
     /// Standard input, as long as it has not ended.
     input: Option<BorrowedFd<'a>>,
     matcher: DetachMatcher,
@@ -175,13 +200,17 @@ impl Session<'_> {
     fn forward(&self, signal: Signal) {
         let Ok(Some(stream)) = self.directory.connect() else { return };
         let Ok(mut connection) = Connection::new(stream) else { return };
-        connection.queue(&Frame::Request(Request::Signal(signal)));
+        let request = match self.role {
+            Role::Exec(visit, _) => Request::SignalVisitor(visit, signal),
+            Role::Owner | Role::Visitor => Request::Signal(signal),
+        };
+        connection.queue(&Frame::Request(request));
         let _ = connection.wait();
     }
 
     fn tell_size(&mut self) {
         let size = [self.attachment.stdin, self.attachment.stdout].into_iter().flatten().find_map(Size::of);
-        if let Some(size) = size.filter(|_| self.config.process.terminal) {
+        if let Some(size) = size.filter(|_| self.console == Console::Terminal) {
             self.connection.queue(&Frame::Resize(size));
         }
     }
@@ -217,6 +246,7 @@ impl Session<'_> {
                     return self.output_closed().map(Some);
                 }
                 Frame::Report(Report::Exited(exited)) => return Ok(Some(Ended::Exited(exited.code))),
+                Frame::Report(Report::Left { code }) => return Ok(Some(Ended::Exited(code))),
                 Frame::Report(Report::Refused(message)) => {
                     return Err(ContainerError::Refused { name: self.config.name.clone(), message });
                 }
@@ -243,7 +273,7 @@ impl Session<'_> {
         self.forward(Signal::KILL);
         loop {
             match self.connection.wait() {
-                Ok(Some(Frame::Report(Report::Exited(_)))) | Ok(None) | Err(_) => {
+                Ok(Some(Frame::Report(Report::Exited(_) | Report::Left { .. })) | None) | Err(_) => {
                     return Ok(Ended::Exited(BROKEN_PIPE));
                 }
                 Ok(Some(_)) => {}

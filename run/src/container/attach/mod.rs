@@ -5,5 +5,5 @@ pub(crate) mod connection;
 pub(crate) mod frame;
 
 pub use client::{Attachment, Ended, SignalProxy};
-pub(super) use client::{Role, catch, follow};
+pub(super) use client::{Console, Role, catch, follow};
 pub use frame::Patience;
