@@ -320,6 +320,7 @@ fn looked_at() {
     assert_eq!(shown, "web 2\n");
     session.kiln(["logs", "--details", "web"]).ok();
     session.kiln(["kill", "web"]).ok();
+    session.kiln(["wait", "web"]).ok();
     for verb in ["top", "pause", "unpause"] {
         session.kiln([verb, "web"]).fails(1).says(&["container web is not running"]);
     }

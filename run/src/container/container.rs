@@ -481,5 +481,5 @@ impl Container {
 fn lost(started: Option<Timestamp>, stubs: Vec<PathBuf>, same_boot: bool) -> Exited {
     let (code, seen) =
         if same_boot { (Signal::KILL.exit_code(), Seen::MonitorLost) } else { (u8::MAX, Seen::LostAtReboot) };
-    Exited { started, finished: Timestamp::now(), code, oom_killed: false, seen, stubs: stubs }
+    Exited { started, finished: Timestamp::now(), code, oom_killed: false, seen, stubs }
 }

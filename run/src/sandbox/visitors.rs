@@ -106,10 +106,12 @@ impl Visitors<'_> {
     /// Hears from the visitors and waits for those that have ended.
     fn serve(&mut self) {
         for mut visitor in std::mem::take(&mut self.known) {
-            while visitor.progress.socket().is_some_and(is_readable) {
+            // Asked first: who has ended has said everything, and all of that is heard before it is forgotten.
+            let exit = visitor.exit();
+            while visitor.progress.socket().is_some_and(|socket| exit.is_some() || is_readable(socket)) {
                 self.progress(&mut visitor);
             }
-            match visitor.exit() {
+            match exit {
                 None => self.known.push(visitor),
                 Some(exit) if matches!(visitor.progress, Progress::Inside) => {
                     self.tell(&Reply::Left { id: visitor.id, exit }, &[]);

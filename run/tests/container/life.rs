@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 use run::container::mount::MountRequest;
 use run::container::options::{After, NetworkMode};
 use run::container::port::PortMapping;
-use run::container::{Container, ContainerError, Ended, Follow, Force, Signal, create, list, log, volume};
+use run::container::restart::RestartPolicy;
+use run::container::{Container, ContainerError, Ended, ExecOptions, Follow, Force, Signal, create, list, log, volume};
 
-use crate::world::World;
+use crate::world::{World, attached};
 
 fn logged(container: &Container) -> String {
     let mut text = String::new();
@@ -297,4 +298,47 @@ fn a_hundred_in_a_row_leave_nothing() {
     }
     assert_eq!(cgroups(), before.0);
     assert!(names_in(&world.store.path().join("containers")).iter().all(|name| name == "names"));
+}
+
+#[test]
+fn a_further_command_says_everything_before_it_ends() {
+    let Some(world) = World::new() else { return };
+    let container = world.start(&["sleep", "1000"]);
+    // Quick ones: they may have ended before anybody has heard that they began.
+    for number in 0..20 {
+        let argv = ["sh", "-c", &format!("echo {number}; echo error >&2; exit {number}")].map(str::to_owned).to_vec();
+        let options = ExecOptions { argv, ..ExecOptions::default() };
+        let said = attached(b"", |attachment| container.exec(&options, Some(attachment)).unwrap());
+        assert_eq!((said.stdout, said.stderr), (format!("{number}\n"), "error\n".to_owned()));
+        assert_eq!(said.ended, Ended::Exited(number));
+    }
+    let options = ExecOptions { argv: vec!["/nowhere".to_owned()], ..ExecOptions::default() };
+    assert_eq!(container.exec(&options, None).unwrap_err().exit_code(), 127);
+    container.remove(Force::Kill).unwrap();
+    assert!(matches!(container.exec(&options, None), Err(ContainerError::NotRunning(_))));
+}
+
+#[test]
+fn a_container_is_started_again_until_it_is_stopped() {
+    let Some(world) = World::new() else { return };
+    let mut options = world.options(&["sh", "-c", "echo run; exit 1"]);
+    options.restart = RestartPolicy::Always;
+    let container = create(&world.store, &options).unwrap();
+    container.start().unwrap();
+    let since = Instant::now();
+    while logged_so_far(&container) < 3 {
+        assert!(since.elapsed() < Duration::from_secs(10), "it is not started again");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert!(since.elapsed() >= Duration::from_millis(300), "100 and 200 ms lie between");
+    container.stop(Some(Duration::ZERO)).unwrap();
+    let state = container.state().unwrap();
+    assert_eq!(state.status(), "exited");
+    assert!(state.restarts >= 2);
+    options.after = After::Remove;
+    assert!(matches!(create(&world.store, &options), Err(ContainerError::Conflict(..))));
+}
+
+fn logged_so_far(container: &Container) -> usize {
+    std::fs::read_to_string(container.log_path()).unwrap().lines().count()
 }

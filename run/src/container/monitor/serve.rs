@@ -102,7 +102,7 @@ impl Server {
                 Source::Exit => ended = Turn::Ended,
                 Source::Events if !self.take_event() => ended = Turn::Ended,
                 Source::Events => {}
-                Source::VisitInput(index) => self.visits[index].input.flush(),
+                Source::VisitInput(index) => self.flush_visit(index),
                 // An output that ends takes its place in the list with it: the next turn reads the others.
                 Source::VisitOutput(visit, output) => {
                     if let Read::End = self.read_visit(visit, output) {

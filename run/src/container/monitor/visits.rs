@@ -148,6 +148,11 @@ impl Server {
         read
     }
 
+    /// Writes what a visitor takes of its input; it may have left in this very turn.
+    pub(super) fn flush_visit(&mut self, visit: usize) {
+        self.visits.get_mut(visit).into_iter().for_each(|visit| visit.input.flush());
+    }
+
     /// Something from the client of a visitor.
     pub(super) fn hear_visitor(&mut self, id: VisitId, frame: Frame) {
         let Some(visit) = self.visits.iter_mut().find(|visit| visit.id == id) else { return };
@@ -179,7 +184,9 @@ impl Server {
             }
             let is_behind =
                 self.clients.iter().any(|client| client.role == Role::Visiting(visit.id) && client.is_behind());
-            for (output, fd) in visit.outputs.iter().enumerate().filter(|_| !is_behind) {
+            // Its client hears first that it is executing: what it says before that waits in the pipe.
+            let is_heard = visit.pidfd.is_some() && !is_behind;
+            for (output, fd) in visit.outputs.iter().enumerate().filter(|_| is_heard) {
                 let fd = rustix::event::PollFd::from_borrowed_fd(fd.as_fd(), PollFlags::IN);
                 descriptors.push((Source::VisitOutput(index, output), fd));
             }
