@@ -14,7 +14,7 @@ pub(crate) struct Args {
     /// Containers: names, or beginnings of ids
     #[arg(required = true, value_name = "CONTAINER")]
     containers: Vec<String>,
-    /// no, on-failure[:NUMBER], always, unless-stopped
+    /// no, `on-failure[:NUMBER]`, always, unless-stopped
     #[arg(long, value_name = "POLICY", required = true)]
     restart: RestartPolicy,
 }

@@ -177,6 +177,5 @@ fn limits(limits: &Limits) -> BoxLimits {
             PidsLimit::Unlimited => BoxPids::Unlimited,
         },
         freezer: Freezer::Wanted,
-        ..BoxLimits::default()
     }
 }

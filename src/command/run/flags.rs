@@ -63,7 +63,7 @@ pub(crate) struct ClientArgs {
     /// Stay with this stream alone: stdin, stdout or stderr
     #[arg(short, long = "attach", value_name = "STREAM", conflicts_with = "detach", value_parser = ["stdin", "stdout", "stderr"], ignore_case = true)]
     attach: Vec<String>,
-    /// When to start it again by itself: no, on-failure[:NUMBER], always, unless-stopped
+    /// When to start it again by itself: no, `on-failure[:NUMBER]`, always, unless-stopped
     #[arg(long, value_name = "POLICY", default_value = "no", hide_default_value = true)]
     restart: RestartPolicy,
     /// What the container is called
