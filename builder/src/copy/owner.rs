@@ -126,7 +126,11 @@ impl fmt::Display for Owner {
 }
 
 impl Account {
+    /// `root` is 0 in every image, also in one without account files (docs/dockerfile.md, A109).
     fn parse(text: &str) -> Self {
+        if text == "root" {
+            return Self::Id(0);
+        }
         text.parse().map_or_else(|_| Self::Name(text.to_owned()), Self::Id)
     }
 }
@@ -169,11 +173,21 @@ mod tests {
             ("web:7", Ok((33, 7))),
             ("7:staff", Ok((7, 50))),
             ("web:", Ok((33, 44))),
+            ("web:root", Ok((33, 0))),
             ("nobody", Err(OwnerError::UnknownUser("nobody".into()))),
             ("web:nobody", Err(OwnerError::UnknownGroup("nobody".into()))),
         ] {
             let owner = OwnerSpec::parse(text).resolve(&accounts).map(|owner| (owner.uid, owner.gid));
             assert_eq!(owner, expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a109_root_needs_no_account_files() {
+        for text in ["root", "root:root", "0:root", "root:0"] {
+            let spec = OwnerSpec::parse(text);
+            assert!(!spec.needs_accounts(), "{text}");
+            assert_eq!(spec.resolve(&Accounts::default()), Ok(Owner::default()), "{text}");
         }
     }
 }
