@@ -46,7 +46,7 @@ pub enum ContextError {
         source: std::io::Error,
     },
     /// Something in it cannot be read.
-    #[error("cannot read the build context {}", path.display())]
+    #[error("cannot read the build context {}; what no step needs can be named in {IGNORE_FILE}", path.display())]
     Scan {
         /// The directory.
         path: PathBuf,

@@ -337,3 +337,32 @@ fn a170_the_ignore_file_beside_the_dockerfile_wins() {
     let files = house.files(&house.try_build(&request).unwrap());
     assert!(files.contains_key("/a") && !files.contains_key("/b"));
 }
+
+#[test]
+fn a156_the_last_cmd_counts_and_an_empty_one_is_none() {
+    let house = House::new();
+    for (instructions, expected) in [
+        ("CMD a\nCMD [\"b\", \"c\"]", &["b", "c"][..]),
+        ("CMD []", &[]),
+        ("CMD x  \"y\"", &["/bin/sh", "-c", "x  \"y\""]),
+    ] {
+        assert_eq!(house.build(&format!("FROM base\n{instructions}\n")).config.config.cmd, expected, "{instructions}");
+    }
+}
+
+#[test]
+fn b024_b025_an_image_is_as_old_as_its_last_step() {
+    let house = House::new();
+    let built = house.build("FROM base\nRUN write a 1\nLABEL a=b\n");
+    let last = built.config.history.last().unwrap();
+    assert!(last.created.is_some());
+    assert_eq!(built.config.created, last.created);
+}
+
+#[test]
+fn a109_root_is_nobody_to_look_up() {
+    let house = House::new();
+    house.file("a", "1");
+    house.build("FROM scratch\nCOPY --chown=root a /\nADD --chown=root:root a /b/\nUSER root\nWORKDIR /w\n");
+    assert!(refusal(&house, "FROM scratch\nCOPY --chown=daemon a /\n").contains("unable to find user daemon"));
+}

@@ -288,6 +288,7 @@ mod tests {
         assert!(upper.parse::<Digest>().is_err());
     }
 
+    /// B022: names of stacks of layers.
     #[test]
     fn a_chain_of_one_layer_is_that_layer() {
         let layer = DiffId(Digest::of(b"layer"));

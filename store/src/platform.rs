@@ -164,6 +164,7 @@ mod tests {
         text.parse().unwrap()
     }
 
+    /// B027: one name for every architecture.
     #[test]
     fn platforms_have_one_name() {
         for (text, expected) in [

@@ -160,6 +160,7 @@ fn a_process_sees_what_the_tree_says() {
     }
 }
 
+/// E005, E006, E007, E009: what is new, changed, removed, or of another kind; one removal for a whole directory.
 #[test]
 fn changes_are_what_was_done_and_nothing_else() {
     check(|_| {}, &[]);
@@ -188,6 +189,7 @@ fn changes_are_what_was_done_and_nothing_else() {
     check(|at| fs::set_permissions(at.join("same"), fs::Permissions::from_mode(0o700)).unwrap(), &["=/same"]);
 }
 
+/// E004: a directory of which only the time moved is no change.
 #[test]
 fn what_is_as_it_was_is_no_change() {
     let mode =
@@ -207,6 +209,7 @@ fn what_is_as_it_was_is_no_change() {
     );
 }
 
+/// E017, E018, E019: owner, all mode bits and attributes of what a process wrote.
 #[test]
 fn metadata_arrives() {
     let bench = Bench::new();
@@ -231,6 +234,8 @@ fn metadata_arrives() {
 }
 
 /// Where ids cannot be given away the disk forgets them, but the tree does not.
+///
+/// E043, for owners that the disk cannot hold.
 #[test]
 fn owners_survive_a_change_of_mode() {
     let mut bench = Bench::new();
@@ -268,6 +273,7 @@ fn hard_links_stay_together() {
     assert_eq!(layer.change().unwrap(), captured.change);
 }
 
+/// E042: places that were made for mounts go, unless something else came into them.
 #[test]
 fn mounts_are_not_content() {
     let bench = Bench::new();

@@ -25,6 +25,7 @@ fn with_threads<T: Send>(threads: usize, work: impl FnOnce() -> T + Send) -> T {
     rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(work)
 }
 
+/// B043, B046: the same bytes on every machine.
 #[test]
 fn gzip_is_the_same_on_any_number_of_threads_and_pinned() {
     let input = sample(3 * 1024 * 1024 + 17);
@@ -89,6 +90,7 @@ fn every_compression_is_recognised() {
     assert_eq!(all(decompress(&b"ab"[..]).unwrap()), b"ab");
 }
 
+/// E046, for what is damaged.
 #[test]
 fn damaged_and_cut_streams_are_errors() {
     let good = all(Gzip::new(&sample(100_000)[..], 6));
@@ -100,6 +102,7 @@ fn damaged_and_cut_streams_are_errors() {
     assert!(decompress(&flipped[..]).unwrap().read_to_end(&mut Vec::new()).is_err());
 }
 
+/// E046, for what expands.
 #[test]
 fn a_bomb_is_stopped_on_the_side_of_the_output() {
     let mut bomb = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());

@@ -278,6 +278,7 @@ mod tests {
         String::from_utf8(ImageConfig::parse(text.as_bytes()).unwrap().to_bytes()).unwrap()
     }
 
+    /// B023, B028: fields of other tools survive.
     #[test]
     fn a_config_survives_with_what_kiln_does_not_know() {
         let text = concat!(
@@ -297,6 +298,7 @@ mod tests {
         assert_eq!(ImageConfig::parse(text.as_bytes()).unwrap().platform().to_string(), "linux/arm64");
     }
 
+    /// B026: what is empty is absent.
     #[test]
     fn nulls_of_go_programs_are_nothing() {
         let text = r#"{"architecture":"amd64","os":"linux","author":null,"created":null,"history":null,"config":{"Cmd":null,"Env":null,"Labels":null,"Volumes":null,"Healthcheck":null,"User":null},"rootfs":{"type":"layers","diff_ids":null}}"#;

@@ -60,6 +60,8 @@ fn read(tar: &[u8]) -> Result<Vec<Entry>, ReadTarError> {
     Ok(entries)
 }
 
+/// E002, E006, E011, E013, E014, E015, E017, E024: relative names, directories end in a slash, a removal is an empty file without
+/// mode, owner and time, link targets are as they were made, numbers of devices, all mode bits, no names of owners.
 #[test]
 fn golden_plain() {
     let tar = written(|tar| {
@@ -80,6 +82,7 @@ fn golden_plain() {
     assert_golden(&tar, GOLDEN_PLAIN);
 }
 
+/// E018, E019, E022, E023, E025, E026, E027: PAX records only where the header has no room; raw bytes go into the header or GNU's long name.
 #[test]
 fn golden_extended() {
     let long = |byte: u8, count: usize| vec![byte; count];
@@ -103,6 +106,7 @@ fn golden_extended() {
     assert_golden(&tar, GOLDEN_EXTENDED);
 }
 
+/// E041: no change is a layer, too.
 #[test]
 fn an_empty_layer_is_two_blocks() {
     assert_eq!(written(|_| Ok(())), [0; 1024]);
@@ -117,6 +121,7 @@ fn deletions_cannot_be_written_by_accident() {
     }
 }
 
+/// E028: files beyond 8 GiB.
 #[test]
 fn sizes_beyond_octal_are_read_by_header_alone() {
     let size = 9u64 << 30;
@@ -131,6 +136,7 @@ fn sizes_beyond_octal_are_read_by_header_alone() {
     }
 }
 
+/// E022: times that the header cannot hold.
 #[test]
 fn times_before_1970_and_between_seconds() {
     for (text, secs, nanos) in [
@@ -149,6 +155,7 @@ fn times_before_1970_and_between_seconds() {
     assert_eq!(read(&archive(&[negative])).unwrap()[0].metadata.mtime, Timestamp::from_secs(-7));
 }
 
+/// E032: what follows the last entry is part of the bytes.
 #[test]
 fn the_end_may_be_missing_or_followed() {
     let one = entry(b"f", b'0', b"", b"content");
@@ -173,6 +180,7 @@ fn a_size_in_pax_wins_over_the_header() {
     assert_eq!(entries.iter().map(|entry| &entry.path[..]).collect::<Vec<_>>(), [b"carrier.tar"]);
 }
 
+/// E031: an entry of unknown type is an error.
 #[test]
 fn what_readers_disagree_on_is_refused() {
     let file = || entry(b"f", b'0', b"", b"");

@@ -40,6 +40,7 @@ fn directory(path: &str) -> Vec<u8> {
     entry(path.as_bytes(), b'5', b"", b"")
 }
 
+/// E033, E034, E035, E037, E038, E040: links and dots stay inside, missing parents are made, the last entry of a name counts.
 #[test]
 fn names_stay_within_the_root() {
     for (what, entries, expected) in [
@@ -78,6 +79,7 @@ fn names_stay_within_the_root() {
     }
 }
 
+/// E039: a removal is of what lies below the layer, never of what the layer brings.
 #[test]
 fn whiteouts_stay_within_the_root() {
     let mut lower = ChangeBuilder::new();
@@ -173,6 +175,7 @@ fn a_deep_layer_does_not_overflow_a_small_stack() {
     assert_eq!(names.join().unwrap().unwrap().len(), 512);
 }
 
+/// E018, E019, E020: which extended attributes there are.
 #[test]
 fn attributes_that_steer_the_kernel_are_dropped() {
     let (_directory, store) = store();
@@ -191,6 +194,7 @@ fn attributes_that_steer_the_kernel_are_dropped() {
     assert_eq!(kept, [(&b"security.capability"[..], &b"\x01\0\0\x02"[..]), (b"user.kept", b"a=b\n")]);
 }
 
+/// E029, E046: holes are zeros, within proportion.
 #[test]
 fn a_sparse_file_is_read_within_its_budget() {
     let sparse = |size: &str, map: &str, body: &[u8]| {

@@ -65,6 +65,7 @@ const PLANT: &str = r#"
     find . ! -type l -exec touch -d @1234567890 {} +
 "#;
 
+/// E025, E027: names of any length and any bytes, from every format.
 #[test]
 fn gnu_tar_in_all_its_formats() {
     for (long, formats) in [("", &["v7", "ustar", "oldgnu", "gnu", "posix"][..]), ("1", &["oldgnu", "gnu", "posix"])] {
@@ -110,6 +111,7 @@ fn gnu_tar_devices_and_attributes() {
     }
 }
 
+/// E029: every kind of sparse file that GNU tar writes.
 #[test]
 fn gnu_tar_sparse_files() {
     let directory = tempfile::tempdir().unwrap();
@@ -133,6 +135,7 @@ fn gnu_tar_sparse_files() {
     }
 }
 
+/// E022, E023: large owners and early times.
 #[test]
 fn python_in_all_its_formats() {
     let script = r#"
