@@ -6,6 +6,7 @@
 pub mod text;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use store::oci::{History, ImageConfig};
 use store::tree::Timestamp;
@@ -31,7 +32,8 @@ pub struct StageImage {
 /// One instruction in the history.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Entry {
-    created_by: String,
+    /// Shared with all stages that start from this one.
+    created_by: Arc<str>,
     layer: Option<VertexId>,
 }
 
@@ -77,12 +79,12 @@ impl StageImage {
     }
 
     /// Notes an instruction that changed the config only.
-    pub fn note(&mut self, created_by: impl Into<String>) {
+    pub fn note(&mut self, created_by: impl Into<Arc<str>>) {
         self.entries.push(Entry { created_by: created_by.into(), layer: None });
     }
 
     /// Notes an instruction that makes a layer.
-    pub fn note_layer(&mut self, created_by: impl Into<String>, layer: VertexId) {
+    pub fn note_layer(&mut self, created_by: impl Into<Arc<str>>, layer: VertexId) {
         self.entries.push(Entry { created_by: created_by.into(), layer: Some(layer) });
     }
 
@@ -140,7 +142,7 @@ impl Entry {
         };
         History {
             created: created.map(rfc3339),
-            created_by: self.created_by.clone(),
+            created_by: self.created_by.to_string(),
             comment: COMMENT.to_owned(),
             empty_layer: self.layer.is_none(),
             ..History::default()

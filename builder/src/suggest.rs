@@ -1,12 +1,15 @@
 //! "Did you mean": the known name nearest to one that is not known.
 
+/// The most bytes of a character.
+const LARGEST: usize = 4;
+
 /// The candidate that is one or two edits away, the nearest first, then the first.
 ///
 /// Nothing is suggested for a name that is itself a candidate, nor when everything but the length
 /// would have to change.
 pub fn suggest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let mut best = None;
-    for candidate in candidates {
+    for candidate in candidates.into_iter().filter(|candidate| candidate.len().abs_diff(name.len()) <= 2 * LARGEST) {
         let edits = distance(name, candidate);
         if edits == 0 {
             return None;

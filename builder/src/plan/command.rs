@@ -243,16 +243,9 @@ fn unresolved(error: ResolveError<BuildError>) -> BuildError {
 
 /// `|N A=v ... argv`: the arguments in scope before the command (docs/dockerfile.md, B002).
 fn command_text(argv: &[String], state: &State) -> String {
-    let mut seen: Vec<(&str, String)> = Vec::new();
-    for (name, declared) in &state.arguments {
-        let value = state.variables.get(name).or(declared.as_deref()).unwrap_or_default();
-        let text = format!("{name}={value}");
-        match seen.iter_mut().find(|(other, _)| other == name) {
-            Some((_, old)) => *old = text,
-            None => seen.push((name, text)),
-        }
-    }
-    let count = seen.len();
-    let arguments = (count > 0).then(|| format!("|{count}")).into_iter().chain(seen.into_iter().map(|(_, text)| text));
-    arguments.chain(argv.iter().cloned()).collect::<Vec<_>>().join(" ")
+    let value = |name, declared: Option<_>| state.variables.get(name).or(declared).unwrap_or_default();
+    let texts: Vec<String> =
+        state.arguments.pairs().map(|(name, declared)| format!("{name}={}", value(name, declared))).collect();
+    let count = (!texts.is_empty()).then(|| format!("|{}", texts.len()));
+    count.into_iter().chain(texts).chain(argv.iter().cloned()).collect::<Vec<_>>().join(" ")
 }

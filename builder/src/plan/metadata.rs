@@ -72,8 +72,12 @@ fn env(written: &Pairs, state: &mut State, escape: Escape) -> Result<(), PlanErr
             return Err(error_at(written.pairs[0].key.span, "ENV names can not be blank"));
         }
         history.push_str(&format!(" {name}={value}"));
+        // All of the environment is among the variables: what is not need not be looked for.
+        match state.variables.get(&name) {
+            Some(_) => state.image.config.config.set_env(&name, &value),
+            None => state.image.config.config.env.push(format!("{name}={value}")),
+        }
         state.variables.set(&name, &value);
-        state.image.config.config.set_env(&name, &value);
     }
     state.image.note(history);
     Ok(())

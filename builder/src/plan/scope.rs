@@ -56,6 +56,34 @@ impl Lookup for Variables {
     }
 }
 
+/// The ARGs of a stage in the order in which they were first declared. Declaring one takes logarithmic time.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Arguments {
+    declared: Vec<(String, Option<String>)>,
+    places: BTreeMap<String, usize>,
+}
+
+impl Arguments {
+    /// Declares one, with the value that it has now; one that stands already keeps its place.
+    pub(super) fn declare(&mut self, name: &str, value: Option<String>) {
+        match self.places.get(name) {
+            Some(place) => self.declared[*place].1 = value,
+            None => {
+                self.places.insert(name.to_owned(), self.declared.len());
+                self.declared.push((name.to_owned(), value));
+            }
+        }
+    }
+
+    pub(super) fn contains(&self, name: &str) -> bool {
+        self.places.contains_key(name)
+    }
+
+    pub(super) fn pairs(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
+        self.declared.iter().map(|(name, value)| (name.as_str(), value.as_deref()))
+    }
+}
+
 /// What a word becomes.
 pub(super) fn expanded(word: &Word, variables: &dyn Lookup, escape: Escape) -> Result<Expanded, PlanError> {
     expand(&word.text, variables, escape).map_err(|error| error_at(word.span, error.to_string()))

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use store::{Platform, RelPath};
 
 use super::reach::{Origin, Stages};
-use super::scope::{Variables, expanded, is_predefined, proxies};
+use super::scope::{Arguments, Variables, expanded, is_predefined, proxies};
 use super::{ImageRequest, Images, PlanError, Planned, error_at, metadata, undefined};
 use crate::build::{CacheUse, NamedContext};
 use crate::copy::Form;
@@ -42,7 +42,7 @@ pub(super) struct State {
     pub(super) root: VertexId,
     pub(super) variables: Variables,
     /// The ARGs in scope, in order, with the value that they had when they were declared.
-    pub(super) arguments: Vec<(String, Option<String>)>,
+    pub(super) arguments: Arguments,
     pub(super) platform: Platform,
 }
 
@@ -62,7 +62,7 @@ impl State {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             variables.set(name, value);
         }
-        Self { image, root, variables, arguments: Vec::new(), platform }
+        Self { image, root, variables, arguments: Arguments::default(), platform }
     }
 
     /// The current directory.
@@ -187,7 +187,8 @@ impl<'a> Planner<'a> {
 
     fn instruction(&mut self, statement: &Statement, state: &mut State, place: &mut Place) -> Result<(), PlanError> {
         place.position += usize::from(makes_step(&statement.value));
-        self.diagnostics.extend(undefined::check(&statement.value, state, self.escape()));
+        let before = self.diagnostics.len();
+        self.diagnostics.extend(undefined::check(&statement.value, state, self.escape(), before));
         match &statement.value {
             Instruction::Add(add) => self.add(add, statement, state, place),
             Instruction::Copy(copy) => self.copy(copy, statement, state, place),
@@ -213,7 +214,7 @@ impl<'a> Planner<'a> {
                 state.variables.set(&name, value);
             }
             texts.push(value.as_ref().map_or_else(|| name.clone(), |value| format!("{name}={value}")));
-            state.arguments.push((name, value));
+            state.arguments.declare(&name, value);
         }
         state.image.note(format!("ARG {}", texts.join(" ")));
         Ok(())

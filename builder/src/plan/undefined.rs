@@ -12,15 +12,22 @@ use crate::dockerfile::{Escape, Files, Instruction, Source, Word};
 use crate::expand::expand;
 use crate::lint;
 
-/// What an instruction uses that is not defined when it is reached.
-pub(super) fn check(instruction: &Instruction, state: &State, escape: Escape) -> Vec<Diagnostic> {
+/// How many findings of a build come with a similar name; looking for one goes over all that are defined.
+const SUGGESTIONS: usize = 12;
+
+/// How many names are looked at for a similar one.
+const CANDIDATES: usize = 1000;
+
+/// What an instruction uses that is not defined when it is reached, after so many findings before it.
+pub(super) fn check(instruction: &Instruction, state: &State, escape: Escape, before: usize) -> Vec<Diagnostic> {
     let mut seen = BTreeSet::new();
     let mut findings = Vec::new();
-    for word in words(instruction) {
+    for word in words(instruction).into_iter().filter(|word| word.text.contains('$')) {
         let undefined = expand(&word.text, &state.variables, escape).map(|word| word.undefined).unwrap_or_default();
         for name in undefined {
             if !is_declared(&name, state) && seen.insert(name.clone()) {
-                findings.push(lint::undefined_variable(&name, word.span, defined(state)));
+                let names = if before + findings.len() < SUGGESTIONS { CANDIDATES } else { 0 };
+                findings.push(lint::undefined_variable(&name, word.span, defined(state).take(names)));
             }
         }
     }
@@ -29,12 +36,11 @@ pub(super) fn check(instruction: &Instruction, state: &State, escape: Escape) ->
 
 fn is_declared(name: &str, state: &State) -> bool {
     let is_platform = name.starts_with("BUILD") || name.starts_with("TARGET");
-    state.arguments.iter().any(|(other, _)| other == name) || is_predefined(name) && !is_platform
+    state.arguments.contains(name) || is_predefined(name) && !is_platform
 }
 
 fn defined(state: &State) -> impl Iterator<Item = &str> {
-    let arguments = state.arguments.iter().map(|(name, _)| name.as_str());
-    state.variables.pairs().map(|(name, _)| name).chain(arguments)
+    state.variables.pairs().map(|(name, _)| name).chain(state.arguments.pairs().map(|(name, _)| name))
 }
 
 /// The words of an instruction that are expanded.
