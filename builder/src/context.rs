@@ -3,6 +3,8 @@
 //! A context's files belong to root and have the build's time, whoever owns them here and whenever
 //! they were checked out. Links are never followed out of it, and files are opened by descriptor.
 
+mod wanted;
+
 use std::fs::File;
 use std::io::{Read, Seek};
 use std::path::{Path, PathBuf};
@@ -20,6 +22,8 @@ use crate::error::StepError;
 use crate::graph::Clock;
 use crate::ignore::{IgnoreError, IgnoreFile};
 use crate::solve::Rootfs;
+
+pub use wanted::Wanted;
 
 /// The name of the ignore file in a context.
 const IGNORE_FILE: &str = ".dockerignore";
@@ -82,13 +86,26 @@ pub struct ContextTree {
     pub ignored: Option<(String, IgnoreFile)>,
 }
 
-/// Reads a directory of the user.
-pub fn read(store: &Store, directory: &ContextDirectory, clock: Clock) -> Result<ContextTree, ContextError> {
+/// Reads of a directory of the user what is wanted.
+pub fn read(
+    store: &Store,
+    directory: &ContextDirectory,
+    wanted: Wanted,
+    clock: Clock,
+) -> Result<ContextTree, ContextError> {
     let path = &directory.path;
     let root = Dir::open(path).map_err(|errno| read_error(path)(errno.into()))?;
     let ignored = ignore_file(&root, directory)?;
     let rules = ignored.as_ref().map(|(_, rules)| rules).filter(|rules| !rules.is_empty());
-    let filter = |path: &RelPath, kind: Kind| rules.map_or(Verdict::Keep, |rules| verdict(rules, path, kind));
+    let wanted = wanted.in_directory(&root);
+    let filter = |path: &RelPath, kind: Kind| match (wanted.verdict(path, kind), rules) {
+        (Verdict::Skip, _) => Verdict::Skip,
+        (asked, None) => asked,
+        (asked, Some(rules)) => match verdict(rules, path, kind) {
+            Verdict::Keep => asked,
+            other => other,
+        },
+    };
     let options =
         ScanOptions { filter: &filter, times: times(clock), ownership: Ownership::Root, attributes: Attributes::Drop };
     let mut cache = StatCache::open(store, path)?;

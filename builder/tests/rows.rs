@@ -366,3 +366,26 @@ fn a109_root_is_nobody_to_look_up() {
     house.build("FROM scratch\nCOPY --chown=root a /\nADD --chown=root:root a /b/\nUSER root\nWORKDIR /w\n");
     assert!(refusal(&house, "FROM scratch\nCOPY --chown=daemon a /\n").contains("unable to find user daemon"));
 }
+
+/// Were it read, a file of a tebibyte without a byte in it would be felt.
+#[test]
+fn c001_what_no_step_asks_for_is_not_read() {
+    let house = House::new();
+    house.file("small", "1").file("d/in", "2").file("d/deep/er", "3").file("e/f", "4");
+    std::os::unix::fs::symlink("small", house.context.join("link")).unwrap();
+    let build = |instruction: &str| house.build(&format!("FROM base\n{instruction}\n")).layers.len();
+    let all = build("COPY . /all/");
+    std::fs::File::create(house.context.join("d.huge")).unwrap().set_len(1 << 40).unwrap();
+    for instruction in ["COPY small /x", "COPY small d /x/", "COPY /d/deep/../in d/deep/er e /x/", "ADD e/f small /x/"]
+    {
+        assert_eq!(build(instruction), all, "{instruction}");
+    }
+    assert!(refusal(&house, "FROM base\nCOPY --from=nothing small /x\n").contains("nothing"));
+
+    // Links and patterns may lead anywhere: everything is looked at.
+    std::fs::remove_file(house.context.join("d.huge")).unwrap();
+    for instruction in ["COPY link /x", "COPY li* /x", "COPY --parents d/deep/er /x/", "COPY d*/in /x/"] {
+        assert_eq!(build(instruction), all, "{instruction}");
+    }
+    assert!(refusal(&house, "FROM base\nCOPY smal /x\n").contains("smal"));
+}

@@ -249,7 +249,7 @@ pub enum Need {
 }
 
 impl Mount {
-    pub(super) fn from(&self) -> Option<VertexId> {
+    pub(crate) fn from(&self) -> Option<VertexId> {
         match &self.kind {
             MountKind::Bind { from, .. } => Some(*from),
             MountKind::Cache(cache) => cache.seed.as_ref().map(|(from, _)| *from),

@@ -35,7 +35,7 @@ pub use record::BuildDirectory;
 pub use rootfs::Rootfs;
 
 use crate::build::{BuildRequest, MainContext, NamedContext, StepReport};
-use crate::context::{self, ContextError, ContextTree};
+use crate::context::{self, ContextError, ContextTree, Wanted};
 use crate::error::{BuildError, StepError};
 use crate::executor::Executor;
 use crate::graph::{Clock, ContextName, Graph, Op, Vertex, VertexId};
@@ -127,17 +127,17 @@ impl Solver<'_> {
         let vertex = self.graph.vertex(id);
         let started = Instant::now();
         self.progress.report(Event::Started { step: id.step() });
-        match self.op(vertex, inputs) {
+        match self.op(id, vertex, inputs) {
             Ok(solved) => Ok(Arc::new(self.finished(vertex, solved, started.elapsed()))),
             Err(error) => Err(self.failed(vertex, error, started.elapsed())),
         }
     }
 
-    fn op(&self, vertex: &Vertex, inputs: &Inputs<'_>) -> Result<Solved, BuildError> {
+    fn op(&self, id: VertexId, vertex: &Vertex, inputs: &Inputs<'_>) -> Result<Solved, BuildError> {
         match &vertex.op {
             Op::Scratch => Ok(Solved::source(Value::Rootfs(Arc::new(Rootfs::of_image(Vec::new()))))),
             Op::Image(image) => self.image(image, vertex),
-            Op::Context(name) => self.context(name, vertex),
+            Op::Context(name) => self.context(name, id, vertex),
             Op::Remote(remote) => self.remote(remote, vertex),
             Op::Copy(copy) => self.copy(copy, vertex, inputs),
             Op::Run(run) => self.run(run, vertex, inputs),
@@ -162,7 +162,7 @@ impl Solver<'_> {
         Ok(Solved::source(Value::Rootfs(Arc::new(Rootfs::of_image(image.layers().to_vec())))))
     }
 
-    fn context(&self, name: &ContextName, vertex: &Vertex) -> Result<Solved, BuildError> {
+    fn context(&self, name: &ContextName, id: VertexId, vertex: &Vertex) -> Result<Solved, BuildError> {
         let directory = match name {
             ContextName::Main => match &self.request.context {
                 Some(MainContext::Directory(directory)) => Some(directory),
@@ -174,7 +174,8 @@ impl Solver<'_> {
                 Some(NamedContext::Image(_) | NamedContext::Scratch | NamedContext::Remote(_)) | None => None,
             },
         };
-        let tree = directory.ok_or(ContextError::None).and_then(|it| context::read(self.store, it, self.clock));
+        let wanted = Wanted::of(self.graph, id);
+        let tree = directory.ok_or(ContextError::None).and_then(|it| context::read(self.store, it, wanted, self.clock));
         let tree = tree.map_err(|error| at(vertex, error.into()))?;
         Ok(Solved::source(Value::Context(Arc::new(tree))))
     }
