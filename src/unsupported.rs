@@ -87,7 +87,6 @@ const FLAGS: &[(&str, &[&str])] = &[
     ),
     // What changes while it is read is an error; a container is not paused for it.
     ("commit", &["--pause", "-p"]),
-    ("ps", &["--size", "-s"]),
     ("start", &["--checkpoint", "--checkpoint-dir"]),
     (
         "update",
@@ -116,7 +115,6 @@ const FLAGS: &[(&str, &[&str])] = &[
     ("push", &["--disable-content-trust", "--platform"]),
     ("save", &["--platform"]),
     ("import", &["--change", "-c"]),
-    ("inspect", &["--size", "-s"]),
     ("history", &["--platform"]),
 ];
 

@@ -21,6 +21,9 @@ pub(crate) struct Args {
     /// Only `container`, `image` or `volume`
     #[arg(long = "type", value_name = "KIND")]
     kind: Option<Kind>,
+    /// Tell what containers take, as `SizeRw` and `SizeRootFs`
+    #[arg(short, long)]
+    size: bool,
 }
 
 /// Show everything about images as JSON
@@ -35,6 +38,9 @@ pub(crate) struct ImageArgs {
 pub(crate) struct ContainerArgs {
     #[command(flatten)]
     what: What,
+    /// Tell what they take, as `SizeRw` and `SizeRootFs`
+    #[arg(short, long)]
+    size: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -54,25 +60,38 @@ enum Kind {
     Volume,
 }
 
+/// Whether the sizes of containers are told: all their files are looked at for them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sizes {
+    Told,
+    Untold,
+}
+
+impl Sizes {
+    fn from_flag(flag: bool) -> Self {
+        if flag { Self::Told } else { Self::Untold }
+    }
+}
+
 /// Whatever has the name.
 pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode, Failure> {
-    args.what.show(context, args.kind)
+    args.what.show(context, args.kind, Sizes::from_flag(args.size))
 }
 
 /// Images alone.
 pub(crate) fn run_image(args: &ImageArgs, context: &Context) -> Result<ExitCode, Failure> {
-    args.what.show(context, Some(Kind::Image))
+    args.what.show(context, Some(Kind::Image), Sizes::Untold)
 }
 
 /// Containers alone.
 pub(crate) fn run_container(args: &ContainerArgs, context: &Context) -> Result<ExitCode, Failure> {
-    args.what.show(context, Some(Kind::Container))
+    args.what.show(context, Some(Kind::Container), Sizes::from_flag(args.size))
 }
 
 impl What {
-    fn show(&self, context: &Context, kind: Option<Kind>) -> Result<ExitCode, Failure> {
+    fn show(&self, context: &Context, kind: Option<Kind>, sizes: Sizes) -> Result<ExitCode, Failure> {
         let store = context.store()?;
-        let (found, errors) = split(self.names.iter().map(|name| find(&store, name, kind)));
+        let (found, errors) = split(self.names.iter().map(|name| find(&store, name, kind, sizes)));
         match self.format.as_deref() {
             None => context.print(serde_json::to_string_pretty(&found)?)?,
             Some("json") => context.print(serde_json::to_string(&found)?)?,
@@ -104,12 +123,12 @@ fn split(results: impl Iterator<Item = Result<Value, Failure>>) -> (Vec<Value>, 
 }
 
 /// Containers come first, then images, then volumes.
-fn find(store: &Store, name: &str, kind: Option<Kind>) -> Result<Value, Failure> {
+fn find(store: &Store, name: &str, kind: Option<Kind>, sizes: Sizes) -> Result<Value, Failure> {
     let wants = |this: Kind| kind.is_none_or(|kind| kind == this);
     let absent = || UsageError::wrong(format!("no such object: {name}"));
     if wants(Kind::Container) {
         match Container::find(store, name) {
-            Ok(container) => return Ok(container.inspect()?),
+            Ok(container) => return describe_container(&container, sizes),
             Err(ContainerError::NoSuchContainer(_)) if kind.is_none() => {}
             Err(error) => return Err(error.into()),
         }
@@ -128,6 +147,17 @@ fn find(store: &Store, name: &str, kind: Option<Kind>) -> Result<Value, Failure>
         Err(_) if kind.is_none() => Err(absent()),
         Err(error) => Err(error.into()),
     }
+}
+
+/// A container under Docker's keys.
+fn describe_container(container: &Container, sizes: Sizes) -> Result<Value, Failure> {
+    let mut value = container.inspect()?;
+    if sizes == Sizes::Told {
+        let sizes = container.sizes()?;
+        value["SizeRw"] = sizes.writable_bytes.into();
+        value["SizeRootFs"] = sizes.root_bytes.into();
+    }
+    Ok(value)
 }
 
 /// An image under Docker's keys.

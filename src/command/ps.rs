@@ -24,6 +24,9 @@ pub(crate) struct Args {
     /// Print texts whole
     #[arg(long)]
     no_trunc: bool,
+    /// Tell what each has written, and what it takes with its image
+    #[arg(short, long)]
+    size: bool,
     /// Show the newest, running or not
     #[arg(short, long)]
     latest: bool,
@@ -47,6 +50,7 @@ const LISTING: Listing = Listing {
         Column { field: "Status", heading: "STATUS" },
         Column { field: "Ports", heading: "PORTS" },
         Column { field: "Names", heading: "NAMES" },
+        Column { field: "Size", heading: "SIZE" },
         Column { field: "CreatedAt", heading: "CREATED AT" },
         Column { field: "Labels", heading: "LABELS" },
         Column { field: "Mounts", heading: "MOUNTS" },
@@ -66,9 +70,18 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode, Failure> {
     let last = if args.latest { Some(1) } else { args.last };
     let filter = Filter { all: args.all || last.is_some(), conditions };
     let listed = run::container::list(&store, &filter)?;
-    let rows: Vec<Value> =
+    let mut rows: Vec<Value> =
         listed.iter().take(last.unwrap_or(usize::MAX)).map(|found| row(found, args.no_trunc)).collect();
-    LISTING.write(&rows, &style, &mut stdout())?;
+    // All files of a container are looked at for its size, so only where it is asked for, as in Docker.
+    if args.size || args.format.as_ref().is_some_and(|format| format.contains(".Size")) {
+        for (row, found) in rows.iter_mut().zip(&listed) {
+            let sizes = found.container.sizes()?;
+            let (own, all) = (units::size(sizes.writable_bytes), units::size(sizes.root_bytes));
+            row["Size"] = format!("{own} (virtual {all})").into();
+        }
+    }
+    let shown = if args.size { LISTING.shown + 1 } else { LISTING.shown };
+    Listing { shown, ..LISTING }.write(&rows, &style, &mut stdout())?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -1,6 +1,7 @@
 //! `kiln volume`
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::ExitCode;
 
 use run::container::ContainerError;
@@ -11,7 +12,8 @@ use store::Store;
 use crate::context::{Context, note, stdout};
 use crate::format::table::{Column, Listing, Style};
 use crate::format::template::Template;
-use crate::report::{Failure, with_causes};
+use crate::format::units::size;
+use crate::report::{Failure, UsageError, with_causes};
 
 /// `kiln volume …`
 #[derive(Debug, clap::Subcommand)]
@@ -39,9 +41,24 @@ pub(crate) enum Command {
         /// Print names alone
         #[arg(short, long)]
         quiet: bool,
+        /// name=PART, dangling=BOOL, label=KEY[=VALUE], driver=NAME
+        #[arg(short, long = "filter", value_name = "KEY=VALUE")]
+        filters: Vec<String>,
         /// `table`, `json`, or a Go template
         #[arg(long, value_name = "FORMAT")]
         format: Option<String>,
+    },
+    /// Remove volumes that no container has
+    Prune {
+        /// Those with a name, too, and not only anonymous ones
+        #[arg(short, long)]
+        all: bool,
+        /// Do not ask
+        #[arg(short, long)]
+        force: bool,
+        /// label=KEY[=VALUE], label!=KEY[=VALUE]
+        #[arg(long = "filter", value_name = "KEY=VALUE")]
+        filters: Vec<String>,
     },
     /// Remove volumes
     #[command(visible_alias = "remove")]
@@ -90,10 +107,17 @@ pub(crate) fn run(command: &Command, context: &Context) -> Result<ExitCode, Fail
                 None => context.print(serde_json::to_string_pretty(&found)?)?,
             }
         }
-        Command::Ls { quiet, format } => {
+        Command::Ls { quiet, filters, format } => {
             let style = Style::from_flags(format.as_deref(), *quiet)?;
-            let rows: Vec<Value> = volume::list(&store)?.iter().map(|found| describe(&store, found)).collect();
+            let conditions = Condition::parse_all(filters)?;
+            let rows: Vec<Value> = wanted(&store, &conditions)?.iter().map(|found| row(&store, found)).collect();
             LISTING.write(&rows, &style, &mut stdout())?;
+        }
+        Command::Prune { all, force, filters } => {
+            if !force {
+                return Err(UsageError::wrong("this removes volumes with all that is in them: say --force"));
+            }
+            prune(&store, *all, filters, context)?;
         }
         Command::Rm { names, force } => {
             let may_be_missing = |error: &ContainerError| *force && matches!(error, ContainerError::NoSuchVolume(_));
@@ -101,6 +125,123 @@ pub(crate) fn run(command: &Command, context: &Context) -> Result<ExitCode, Fail
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Removes what no container has: the anonymous, or all.
+fn prune(store: &Store, all: bool, filters: &[String], context: &Context) -> Result<(), Failure> {
+    let conditions = Condition::parse_all(filters)?;
+    let is_label = |condition: &Condition| matches!(condition, Condition::Label { .. });
+    if let Some(other) = filters.iter().zip(&conditions).find(|(_, condition)| !is_label(condition)) {
+        return Err(UsageError::wrong(format!("invalid filter {:?}: prune knows label and label!", other.0)));
+    }
+    let mut freed_bytes = 0;
+    for found in wanted(store, &conditions)? {
+        if !all && !is_anonymous(&found) {
+            continue;
+        }
+        let bytes = bytes_below(&found.path(store));
+        match volume::remove(store, &found.name) {
+            Ok(()) => context.print(&found.name)?,
+            // A container has it, or somebody was faster.
+            Err(ContainerError::VolumeInUse { .. } | ContainerError::NoSuchVolume(_)) => continue,
+            Err(error) => return Err(error.into()),
+        }
+        freed_bytes += bytes;
+    }
+    context.print(format!("Total reclaimed space: {}", size(freed_bytes)))
+}
+
+/// Whether its name was made up: such names have 64 hex digits, whether `run -v /path` or `volume create` made it.
+fn is_anonymous(volume: &Volume) -> bool {
+    volume.name.len() == 64 && volume.name.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// The bytes that files take below a directory; what cannot be read counts as nothing.
+fn bytes_below(path: &Path) -> u64 {
+    let Ok(entries) = std::fs::read_dir(path) else { return 0 };
+    entries
+        .filter_map(Result::ok)
+        .map(|entry| match entry.metadata() {
+            Ok(metadata) if metadata.is_dir() => bytes_below(&entry.path()),
+            Ok(metadata) => metadata.len(),
+            Err(_) => 0,
+        })
+        .sum()
+}
+
+/// One `--filter`. Several names, or drivers, are alternatives; every label must fit.
+#[derive(Debug, PartialEq, Eq)]
+enum Condition {
+    Name(String),
+    Driver(String),
+    Dangling(bool),
+    Label { key: String, value: Option<String>, expected: bool },
+}
+
+impl Condition {
+    fn parse_all(filters: &[String]) -> Result<Vec<Self>, Failure> {
+        filters.iter().map(|text| Self::parse(text)).collect()
+    }
+
+    fn parse(text: &str) -> Result<Self, Failure> {
+        let wrong = || UsageError::wrong(format!("invalid filter {text:?}"));
+        let (key, value) = text.split_once('=').ok_or_else(wrong)?;
+        Ok(match (key, value) {
+            ("name", _) => Self::Name(value.to_owned()),
+            ("driver", _) => Self::Driver(value.to_owned()),
+            ("dangling", "true" | "1") => Self::Dangling(true),
+            ("dangling", "false" | "0") => Self::Dangling(false),
+            ("label" | "label!", _) => {
+                let (name, value) = value.split_once('=').map_or((value, None), |(name, value)| (name, Some(value)));
+                Self::Label { key: name.to_owned(), value: value.map(str::to_owned), expected: key == "label" }
+            }
+            _ => return Err(wrong()),
+        })
+    }
+
+    fn holds(&self, store: &Store, volume: &Volume) -> Result<bool, ContainerError> {
+        Ok(match self {
+            Self::Name(part) => volume.name.contains(part.as_str()),
+            Self::Driver(name) => name == "local",
+            Self::Dangling(dangling) => volume::users(store, &volume.name)?.is_empty() == *dangling,
+            Self::Label { key, value, expected } => {
+                let found = volume.labels.get(key);
+                found.is_some_and(|found| value.as_ref().is_none_or(|value| value == found)) == *expected
+            }
+        })
+    }
+}
+
+/// The volumes that the conditions let through, by name.
+fn wanted(store: &Store, conditions: &[Condition]) -> Result<Vec<Volume>, ContainerError> {
+    let mut wanted = Vec::new();
+    for found in volume::list(store)? {
+        let mut fits = true;
+        for condition in conditions {
+            let is_alternative = |other: &&Condition| match condition {
+                Condition::Label { .. } => *other == condition,
+                _ => std::mem::discriminant(*other) == std::mem::discriminant(condition),
+            };
+            let mut any = false;
+            for alternative in conditions.iter().filter(is_alternative) {
+                any |= alternative.holds(store, &found)?;
+            }
+            fits &= any;
+        }
+        if fits {
+            wanted.push(found);
+        }
+    }
+    Ok(wanted)
+}
+
+/// A volume as a line of `volume ls`: the labels are one text there.
+fn row(store: &Store, volume: &Volume) -> Value {
+    let labels: Vec<String> = volume.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    json!({
+        "Name": volume.name, "Driver": "local", "Scope": "local", "Mountpoint": volume.path(store),
+        "Labels": labels.join(","), "Availability": "N/A", "Group": "N/A", "Links": "N/A", "Size": "N/A", "Status": "N/A",
+    })
 }
 
 fn remove(

@@ -195,6 +195,37 @@ fn mounts() {
 }
 
 #[test]
+fn volumes_are_filtered_and_pruned() {
+    // features.md H060: prune takes anonymous volumes without a container, with --all named ones, too.
+    let session = Session::new();
+    let anonymous = session.kiln(["volume", "create"]).ok().stdout;
+    session.kiln(["volume", "create", "--label", "a=b", "data"]).ok();
+    session.kiln(["volume", "create", "other"]).ok();
+    let names = |filter: &str| session.kiln(["volume", "ls", "-q", "--filter", filter]).ok().stdout;
+    assert_eq!(names("label=a"), "data\n");
+    assert_eq!(names("label=a=c"), "");
+    assert_eq!(names("name=oth"), "other\n");
+    assert_eq!(names("dangling=false"), "");
+    session.kiln(["volume", "ls", "--filter", "odd=1"]).fails(1).says(&["invalid filter"]);
+    session.kiln(["volume", "prune"]).fails(1).says(&["--force"]);
+    session.kiln(["volume", "prune", "-f"]).ok().prints(&[anonymous.trim(), "Total reclaimed space: 0B"]);
+    assert_eq!(session.kiln(["volume", "ls", "-q"]).ok().stdout, "data\nother\n");
+    session.kiln(["volume", "prune", "-af", "--filter", "label!=a"]).ok().prints(&["other\n"]);
+    assert_eq!(session.kiln(["volume", "ls", "-q"]).ok().stdout, "data\n");
+}
+
+#[test]
+fn what_containers_take() {
+    // features.md H051 and H054: sizes are told where they are asked for.
+    let Some(session) = Session::with_busybox() else { return };
+    session.kiln(["run", "--net", "none", "--name", "big", "busybox", "sh", "-c", "head -c 5000 /dev/zero > /f"]).ok();
+    let size = session.kiln(["inspect", "-s", "--format", "{{.SizeRw}}", "big"]).ok().stdout;
+    assert_eq!(size, "5000\n");
+    session.kiln(["ps", "-as"]).ok().prints(&["SIZE", "5kB (virtual "]);
+    assert!(!session.kiln(["ps", "-a"]).ok().stdout.contains("SIZE"));
+}
+
+#[test]
 fn volumes() {
     let Some(session) = Session::with_busybox() else { return };
     let name = session.kiln(["volume", "create", "--label", "a=b", "data"]).ok().stdout;
