@@ -163,7 +163,7 @@ impl SecretSource {
             Self::File(path) => std::fs::read(path),
             Self::Environment(name) => {
                 use std::os::unix::ffi::OsStringExt;
-                let value = std::env::var_os(name).ok_or(std::io::ErrorKind::NotFound)?;
+                let value = std::env::var_os(name).ok_or_else(|| std::io::Error::other("it is not set"))?;
                 Ok(value.into_vec())
             }
         }

@@ -232,7 +232,11 @@ fn read_inside(root: &Dir, context: &Path, name: &str) -> Result<Option<Dockerfi
 
 fn read_file(file: File, name: String, path: &Path) -> Result<DockerfileText, ContextError> {
     let mut bytes = Vec::new();
-    file.take(TEXT_LIMIT_BYTES).read_to_end(&mut bytes).map_err(read_error(path))?;
+    // Half a list of what stays out is worse than none.
+    file.take(TEXT_LIMIT_BYTES + 1).read_to_end(&mut bytes).map_err(read_error(path))?;
+    if bytes.len() as u64 > TEXT_LIMIT_BYTES {
+        return Err(read_error(path)(std::io::Error::other(format!("it is longer than {TEXT_LIMIT_BYTES} bytes"))));
+    }
     Ok(DockerfileText { name, bytes })
 }
 
@@ -246,7 +250,7 @@ fn read_error(path: &Path) -> impl FnOnce(std::io::Error) -> ContextError {
 }
 
 fn not_found(path: &Path) -> ContextError {
-    read_error(path)(std::io::ErrorKind::NotFound.into())
+    read_error(path)(rustix::io::Errno::NOENT.into())
 }
 
 /// The checksum of a tar header, which all its forms have: the sum of its bytes, its own as blanks.

@@ -94,6 +94,9 @@ impl Output {
         let kind = attributes.take("type").ok_or_else(|| attributes.wrong("it has no type"))?;
         let output = attributes.output(&kind)?;
         match attributes.left.keys().next() {
+            Some(key) if ["dst", "destination", "path", "out"].contains(&key.as_str()) => {
+                Err(attributes.wrong(&format!("there is no {key}=: the place is dest=")))
+            }
             Some(key) => Err(UsageError::Unsupported(format!("--output type={kind},{key}=")).into()),
             None => Ok(output),
         }
@@ -332,6 +335,7 @@ mod tests {
             ("dest=x", "it has no type"),
             ("type=x", "there is no type \"x\""),
             ("type=local", "needs a directory"),
+            ("type=tar,dst=x", "the place is dest="),
             ("type=tar,nonsense=1", "type=tar,nonsense= is not supported"),
             ("type=image,push-by-digest=true", "push-by-digest=true is not supported"),
             ("type=image,store=false", "store=false is not supported"),

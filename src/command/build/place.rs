@@ -5,10 +5,10 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Seek, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use builder::build::{ContextDirectory, DockerfileText, MainContext, NamedContext};
-use builder::context::{locate_in_layer, unpack};
+use builder::context::{locate, locate_in_layer, unpack};
 use builder::progress::Transfer;
 use builder::remote::{Fetcher, Remote, RemoteError};
 use store::archive::{LayoutImage, LoadOptions, Source};
@@ -106,7 +106,11 @@ fn layout_image(name: &str, text: &str, store: &Store, platform: Option<Platform
         _ => (text, LayoutImage::Tagged("latest".to_owned())),
     };
     let options = LoadOptions { platform: Some(platform.unwrap_or_else(Platform::host)) };
-    let image = store.load_from_layout(&Source::open(store, Path::new(path))?, &wanted, &options)?;
+    let image = Source::open(store, Path::new(path))
+        .and_then(|source| store.load_from_layout(&source, &wanted, &options))
+        .map_err(|error| {
+            UsageError::wrong(format!("cannot use oci-layout://{text} as build context {name}: {error}"))
+        })?;
     let name: String =
         name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect();
     Ok(format!("{LAYOUTS}/x{name}@{image}").parse()?)
@@ -164,19 +168,14 @@ fn in_directory(context: &Path, file: Option<&Path>, fetcher: &Fetcher<'_>) -> R
             let context = ContextDirectory { path: context.to_owned(), ignore_file: None };
             return Ok(Found { dockerfile: elsewhere(file, fetcher)?, context: Some(context.into()) });
         }
-        Some(file) if file.exists() || file.is_absolute() => file.to_owned(),
-        Some(file) => Some(context.join(file)).filter(|inside| inside.exists()).unwrap_or_else(|| file.to_owned()),
-        None => {
-            let names = ["Dockerfile", "Containerfile", "dockerfile"];
-            let found = names.iter().map(|name| context.join(name)).find(|path| path.exists());
-            found.unwrap_or_else(|| context.join("Dockerfile"))
+        Some(file) if file.exists() || file.is_absolute() => Some(file.to_owned()),
+        Some(file) => {
+            Some(Some(context.join(file)).filter(|inside| inside.exists()).unwrap_or_else(|| file.to_owned()))
         }
+        // Whoever wrote the context chose what its Dockerfile is: a link must not show a file outside of it.
+        None => None,
     };
-    let dockerfile = read(&path)?;
-    let mut beside = path.into_os_string();
-    beside.push(".dockerignore");
-    let beside = PathBuf::from(beside);
-    let ignore_file = if beside.exists() { Some(read(&beside)?) } else { None };
+    let (dockerfile, ignore_file) = locate(context, path.as_deref())?;
     let context = ContextDirectory { path: context.to_owned(), ignore_file };
     Ok(Found { dockerfile, context: Some(context.into()) })
 }
@@ -184,9 +183,7 @@ fn in_directory(context: &Path, file: Option<&Path>, fetcher: &Fetcher<'_>) -> R
 /// A Dockerfile on standard input or by its URL.
 fn elsewhere(file: &Path, fetcher: &Fetcher<'_>) -> Result<DockerfileText, Failure> {
     if is_stdin(file) {
-        let mut bytes = Vec::new();
-        std::io::stdin().lock().take(DOCKERFILE_LIMIT_BYTES).read_to_end(&mut bytes)?;
-        return Ok(DockerfileText { name: "<stdin>".into(), bytes });
+        return short(std::io::stdin().lock(), "<stdin>".into());
     }
     match Remote::parse(&file.to_string_lossy())? {
         Some(remote @ Remote::Url(_)) => text_of(&mut downloaded(fetcher, &remote)?, remote.to_string()),
@@ -213,9 +210,14 @@ fn downloaded(fetcher: &Fetcher<'_>, remote: &Remote) -> Result<File, Failure> {
 }
 
 fn text_of(file: &mut File, name: String) -> Result<DockerfileText, Failure> {
-    let mut bytes = Vec::new();
     file.rewind()?;
-    file.take(DOCKERFILE_LIMIT_BYTES + 1).read_to_end(&mut bytes)?;
+    short(file, name)
+}
+
+/// A whole text, not its beginning.
+fn short(text: impl Read, name: String) -> Result<DockerfileText, Failure> {
+    let mut bytes = Vec::new();
+    text.take(DOCKERFILE_LIMIT_BYTES + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > DOCKERFILE_LIMIT_BYTES {
         return Err(UsageError::wrong(format!("{name} is neither an archive nor a Dockerfile: it is too long")));
     }
