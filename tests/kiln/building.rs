@@ -78,3 +78,19 @@ fn what_is_wrong_with_a_dockerfile_is_shown_with_its_line() {
         session.kiln(["build", context.to_str().unwrap()]).fails(1).says(words);
     }
 }
+
+/// Whoever wrote a context chose what its Dockerfile is; `-f` is the user's own word.
+#[test]
+fn a_dockerfile_shows_no_file_outside_of_its_context() {
+    let session = Session::new();
+    let outside = session.write("outside", "a secret of this machine\n");
+    let context = session.context("context", "FROM scratch\n");
+    std::fs::remove_file(context.join("Dockerfile")).expect("the Dockerfile");
+    std::os::unix::fs::symlink(&outside, context.join("Dockerfile")).expect("a link");
+    let refused = session.kiln(["build".as_ref(), context.as_os_str()]).fails(1).says(&["Dockerfile"]);
+    assert!(!refused.stderr.contains("secret"), "{}", refused.stderr);
+    session
+        .kiln(["build".as_ref(), "-f".as_ref(), outside.as_os_str(), context.as_os_str()])
+        .fails(1)
+        .says(&["secret"]);
+}

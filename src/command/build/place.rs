@@ -175,7 +175,12 @@ fn in_directory(context: &Path, file: Option<&Path>, fetcher: &Fetcher<'_>) -> R
         // Whoever wrote the context chose what its Dockerfile is: a link must not show a file outside of it.
         None => None,
     };
-    let (dockerfile, ignore_file) = locate(context, path.as_deref())?;
+    let (mut dockerfile, mut ignore_file) = locate(context, path.as_deref())?;
+    if path.is_none() {
+        for text in std::iter::once(&mut dockerfile).chain(&mut ignore_file) {
+            text.name = context.join(&text.name).display().to_string();
+        }
+    }
     let context = ContextDirectory { path: context.to_owned(), ignore_file };
     Ok(Found { dockerfile, context: Some(context.into()) })
 }
