@@ -176,7 +176,8 @@ fn the_users_agent_is_forwarded() {
     let _agent = Killed(agent.expect("ssh-agent"));
     let made = Command::new(generate).args(["-q", "-N", "", "-t", "ed25519", "-f"]).arg(&key).status();
     assert!(made.expect("ssh-keygen").success());
-    while !socket.exists() {
+    // The socket's file is there a moment before anybody listens on it.
+    while std::os::unix::net::UnixStream::connect(&socket).is_err() {
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
     let added = Command::new(&add).arg(&key).env("SSH_AUTH_SOCK", &socket).stderr(Stdio::null()).status();
