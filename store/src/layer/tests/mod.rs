@@ -3,6 +3,7 @@
 mod go;
 mod hostile;
 mod peers;
+mod rows;
 
 use std::io::Read;
 
