@@ -213,6 +213,9 @@ pub enum Notice {
     /// A build argument that no ARG declares.
     #[error("one or more build-args were not consumed: {}", .0.join(", "))]
     UnusedBuildArguments(Vec<String>),
+    /// Build arguments that BuildKit knows and that have no effect here.
+    #[error("build-args without effect in kiln: {}", .0.join(", "))]
+    IneffectiveBuildArguments(Vec<String>),
 }
 
 /// A flag that stops a build: set by a signal handler, or by the first error. Clones share it.

@@ -155,6 +155,15 @@ pub(super) fn is_predefined(name: &str) -> bool {
         || PROXIES.contains(&name.to_ascii_uppercase().as_str())
 }
 
+/// Whether an argument asks BuildKit for something that kiln does not do (docs/dockerfile.md, A079).
+pub(super) fn is_ineffective(name: &str, value: &str) -> bool {
+    match name {
+        "BUILDKIT_SYNTAX" => !value.contains("docker/dockerfile"),
+        "BUILDKIT_SANDBOX_HOSTNAME" | "BUILDKIT_CACHE_MOUNT_NS" | "BUILDKIT_DOCKERFILE_CHECK" => false,
+        name => name.starts_with("BUILDKIT_") && !matches!(value, "" | "0" | "false"),
+    }
+}
+
 /// What the build takes for the time: the argument, a global default, or the constant (docs/cache.md).
 /// An empty value is none.
 pub(super) fn clock(request: &BuildRequest, globals: &Variables, now: Timestamp) -> Result<Clock, RequestError> {

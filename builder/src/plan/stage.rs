@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use store::{Platform, RelPath};
 
 use super::reach::{Origin, Stages};
-use super::scope::{Arguments, Variables, expanded, is_predefined, proxies};
+use super::scope::{Arguments, Variables, expanded, is_ineffective, is_predefined, proxies};
 use super::{ImageRequest, Images, PlanError, Planned, error_at, metadata, undefined};
 use crate::build::{CacheUse, NamedContext};
 use crate::copy::Form;
@@ -105,10 +105,7 @@ impl<'a> Planner<'a> {
     /// What was planned, with one stage as its result.
     pub(super) fn finish(mut self, target: usize) -> Planned {
         let state = self.done.remove(&target).expect("the target is reachable");
-        let given = self.stages.request.build_args.keys();
-        let unused: Vec<String> =
-            given.filter(|name| !self.consumed.contains(*name) && !is_predefined(name)).cloned().collect();
-        let notices = if unused.is_empty() { Vec::new() } else { vec![Notice::UnusedBuildArguments(unused)] };
+        let notices = self.notices();
         Planned {
             graph: self.graph,
             root: state.root,
@@ -117,6 +114,22 @@ impl<'a> Planner<'a> {
             diagnostics: self.diagnostics,
             notices,
         }
+    }
+
+    /// What is to be said of the build arguments.
+    fn notices(&self) -> Vec<Notice> {
+        let given = &self.stages.request.build_args;
+        let is_unused = |name: &&String| !self.consumed.contains(*name) && !is_predefined(name);
+        let unused: Vec<String> = given.keys().filter(is_unused).cloned().collect();
+        let idle = given.iter().filter(|(name, value)| is_ineffective(name, value));
+        let idle: Vec<String> = idle.map(|(name, _)| name.clone()).collect();
+        [Notice::UnusedBuildArguments(unused), Notice::IneffectiveBuildArguments(idle)]
+            .into_iter()
+            .filter(|notice| {
+                let (Notice::UnusedBuildArguments(names) | Notice::IneffectiveBuildArguments(names)) = notice;
+                !names.is_empty()
+            })
+            .collect()
     }
 
     /// Plans a stage of which everything it refers to is planned.
