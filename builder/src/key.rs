@@ -346,6 +346,7 @@ mod tests {
         key(&run, 0)
     }
 
+    /// Rule D001.
     #[test]
     fn what_a_command_can_see_decides() {
         let with_mount = |kind: MountKind| changed(|run| run.mounts = vec![mount(kind)]);
@@ -381,6 +382,7 @@ mod tests {
         assert_eq!(different.len(), keys.len());
     }
 
+    /// Rule D002.
     #[test]
     fn what_it_cannot_see_does_not() {
         let same = key(&run(), 0);

@@ -57,6 +57,7 @@ fn a_build_has_files_config_and_history() {
     assert!(config.history.iter().all(|entry| entry.created.as_deref() == Some("1980-01-01T00:00:00Z")));
 }
 
+/// Rules B030, B043.
 #[test]
 fn the_same_inputs_give_the_same_image_on_another_store() {
     let dockerfile = "FROM base\nCOPY . /x/\nRUN write /y z\n";
@@ -144,6 +145,7 @@ fn a_failing_command_ends_the_build_with_its_log() {
     assert_eq!(house.runs(), 1, "what failed is not remembered, what went well is");
 }
 
+/// Rules A141, C037.
 #[test]
 fn the_first_error_stops_the_others_and_so_does_a_cancelled_request() {
     let house = House::new();

@@ -151,6 +151,7 @@ fn a062_a063_the_target_decides_what_is_pulled_and_run() {
     assert!(error.to_string().contains("wanted"), "{error}");
 }
 
+/// Rules A126, A152, A153, A161, A162 too.
 #[test]
 fn a060_a066_a116_what_cannot_be_planned_is_refused() {
     let house = House::new();
@@ -225,6 +226,7 @@ fn a091_to_a115_flags_of_copy_work_together() {
     }
 }
 
+/// Rule A178; traps 9 and 10.
 #[test]
 fn a105_a118_a_stage_keeps_owners_and_knows_no_ignore_file() {
     let house = House::new();

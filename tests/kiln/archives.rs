@@ -19,6 +19,7 @@ fn every_form_comes_back_as_the_same_image() {
     }
 }
 
+/// Rules B050 to B053, B073, B074.
 #[test]
 fn skopeo_and_umoci_read_what_kiln_saves() {
     let Some(session) = Session::with_busybox() else { return };

@@ -142,6 +142,7 @@ fn what_no_command_sees_runs_nothing() {
     assert_eq!(proxied.matches("CACHED").count(), 3, "{proxied}");
 }
 
+/// Rules C057, C081.
 #[test]
 fn the_clock_of_the_build_reaches_commands_and_files() {
     let Some(session) = Session::with_busybox() else { return };

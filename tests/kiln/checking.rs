@@ -5,6 +5,7 @@ use crate::session::Session;
 const FILE: &str = "# V is the version\nARG V=latest\n# base has the tools\nFROM busybox:$V AS base\n\
     RUN --mount=type=secret,id=token,required true\nFROM base AS final\nCOPY note .\nENV x=$nothing\nCMD echo\n";
 
+/// Rules A178, A198, C051.
 #[test]
 fn a180_checks_find_what_the_file_the_plan_and_the_context_tell() {
     let Some(session) = Session::with_busybox() else { return };

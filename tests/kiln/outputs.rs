@@ -80,6 +80,7 @@ fn what_cannot_be_delivered_is_said_before_anything_is_built() {
     session.kiln([&["build", "-q", &context, "--builder", "x", "--pull=never"][..], &accepted].concat()).ok();
 }
 
+/// Rules B064, B066, B074, C025, C032, C036.
 #[test]
 fn archives_carry_names_annotations_and_compression() {
     let session = Session::new();
@@ -125,6 +126,7 @@ fn archives_carry_names_annotations_and_compression() {
     );
 }
 
+/// Rules B067, C016.
 #[test]
 fn several_platforms_make_an_index_that_goes_everywhere() {
     let session = Session::new();
@@ -192,6 +194,7 @@ fn several_platforms_make_an_index_that_goes_everywhere() {
     assert_eq!(other.kiln(["images", "-q", "app:2"]).ok().stdout, "");
 }
 
+/// Rule C022.
 #[test]
 fn progress_for_programs_is_nothing_but_objects() {
     let Some(session) = Session::with_busybox() else { return };

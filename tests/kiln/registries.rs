@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 use crate::session::{Ran, Session, installed};
 
+/// Rule B062.
 #[test]
 fn what_is_pushed_comes_back_as_the_same_image() {
     let (Some(server), Some(session)) = (Server::anonymous(), Session::with_busybox()) else { return };
@@ -106,6 +107,7 @@ fn bytes_that_a_registry_has_damaged_are_refused() {
     assert_eq!(session.kiln(["images", "-q"]).ok().stdout, "");
 }
 
+/// Rule C080.
 #[test]
 fn a_login_opens_and_a_logout_closes() {
     let (Some(server), Some(session)) = (Server::with_password(), Session::with_busybox()) else { return };
@@ -128,6 +130,7 @@ fn a_login_opens_and_a_logout_closes() {
     session.kiln(["pull", &name]).fails(1).says(&["HTTP 401", "hint: log in"]);
 }
 
+/// Rule C015.
 #[test]
 fn a_build_brings_its_base_and_keeps_it() {
     let (Some(server), Some(session)) = (Server::anonymous(), Session::with_busybox()) else { return };

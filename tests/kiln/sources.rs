@@ -193,6 +193,7 @@ fn files(session: &Session, image: &str) -> BTreeMap<String, (u32, u64, u64, Vec
     found
 }
 
+/// Rule D007.
 #[test]
 fn a122_a_url_is_a_file_asked_for_again_and_fetched_when_it_changes() {
     let (session, web) = (Session::new(), Web::start());
@@ -288,6 +289,7 @@ fn an_interrupted_download_ends_soon() {
     assert!(started.elapsed().as_secs() < 5);
 }
 
+/// Rule D006.
 #[test]
 fn a124_a_repository_is_added_at_a_branch_tag_or_commit() {
     let session = Session::new();
@@ -356,6 +358,7 @@ fn a_missing_git_is_named() {
     assert!(said.contains("`git`, which is not installed"), "{said}");
 }
 
+/// Rule A177.
 #[test]
 fn c002_standard_input_is_an_archive_or_a_dockerfile() {
     let session = Session::new();
@@ -400,6 +403,7 @@ fn c003_a_context_may_be_a_repository_an_archive_or_a_dockerfile_by_url() {
     assert!(files(&session, "git").contains_key("/sub/Dockerfile"));
 }
 
+/// Rule A061.
 #[test]
 fn c027_named_contexts_of_every_kind_replace_stages_images_and_names() {
     let (session, web) = (Session::new(), Web::start());

@@ -28,7 +28,7 @@ fn everybody() -> Vec<Session> {
     own.into_iter().chain(other).collect()
 }
 
-/// Rule A136: a secret is a file or a variable, and its value is nowhere else.
+/// Rules A136, F030: a secret is a file or a variable, and its value is nowhere else.
 #[test]
 fn a_secret_is_seen_by_its_step_and_kept_nowhere() {
     let value = "s3cret-of-this-test";
@@ -117,7 +117,7 @@ fn caches_outlive_builds() {
     }
 }
 
-/// Rule A137: a step's own socket leads to the user's agent, or to one with the keys that were given.
+/// Rules A137, C019, F031: a step's own socket leads to the user's agent, or to one with the keys that were given.
 #[test]
 fn agents_are_forwarded() {
     let Some(add) = installed("ssh-add", "openssh-client") else { return };
@@ -190,7 +190,7 @@ fn the_users_agent_is_forwarded() {
     session.kiln(["build", "--ssh", "default", context.to_str().unwrap()]).fails(1).says(&["SSH_AUTH_SOCK"]);
 }
 
-/// Rules A138, A139: what a step asks for beyond the usual needs somebody's consent.
+/// Rules A138, A139, C021, C031, F016, F032: what a step asks for beyond the usual needs somebody's consent.
 #[test]
 fn networks_and_privileges_are_asked_for() {
     let Some(session) = Session::with_busybox() else { return };
@@ -212,7 +212,7 @@ fn networks_and_privileges_are_asked_for() {
     build(&session, "net", "FROM busybox\nRUN true\n", &["--network", "bridge0"]).says(&["--network bridge0"]);
 }
 
-/// Rules C028 to C030, C061, C062: what a command of the shell says of all steps.
+/// Rules C028 to C030, C058, C061, C062, F026, F027: what a command of the shell says of all steps.
 #[test]
 fn flags_of_the_build_reach_every_step() {
     let Some(session) = Session::with_busybox() else { return };
@@ -271,7 +271,7 @@ fn flags_of_the_build_reach_every_step() {
     }
 }
 
-/// Rules F024, F028: limits of memory hold, and a step that meets one is told apart.
+/// Rules C054, F024, F028: limits of memory hold, and a step that meets one is told apart.
 #[test]
 fn a_step_that_needs_too_much_memory_says_so() {
     if !is_root() {
@@ -307,7 +307,7 @@ fn proxies_are_seen_and_decide_nothing() {
     assert!(!history.contains("two:2") && !config.contains("two:2"), "{history}{config}");
 }
 
-/// Rules A130, A142 to A144, A154, F018 to F021: as whom, where, with what, and how a command runs.
+/// Rules A130, A142 to A144, A154, F018 to F021, F042: as whom, where, with what, and how a command runs.
 #[test]
 fn a_command_is_who_and_where_it_should_be() {
     let Some(session) = Session::with_busybox() else { return };

@@ -107,6 +107,7 @@ fn further_commands(session: &Session) {
     joining.fails(125).says(&["cannot enter the user namespace"]);
 }
 
+/// Rules F035, F038.
 #[test]
 fn with_subordinate_ids() {
     if !is_root() {
@@ -123,6 +124,7 @@ fn with_subordinate_ids() {
     session.kiln(["info"]).ok().prints(&["an ordinary user", "nobody outside"]);
 }
 
+/// Rules F036, F038.
 #[test]
 fn with_one_id() {
     if !is_root() {

@@ -9,6 +9,7 @@ use run::sandbox::{AbstractSockets, Init, Network, SandboxError, Seccomp, Spec};
 
 use crate::world::World;
 
+/// Rules F003, F004.
 #[test]
 fn capabilities_are_docker_s() {
     let Some(world) = World::new() else { return };
@@ -35,6 +36,7 @@ fn only_three_descriptors_are_open() {
     assert_eq!(listed, "0\n1\n2\n3\n");
 }
 
+/// Rule F007.
 #[test]
 fn the_kernel_s_secrets_are_hidden() {
     let Some(world) = World::new() else { return };
@@ -44,6 +46,7 @@ fn the_kernel_s_secrets_are_hidden() {
     assert_eq!(world.prints(&world.shell(script)), "");
 }
 
+/// Rule F005.
 #[test]
 fn system_calls_are_filtered() {
     let Some(world) = World::new() else { return };
@@ -63,6 +66,7 @@ fn kiln_itself_cannot_be_executed() {
     assert_eq!(world.prints(&spec), "");
 }
 
+/// Rules F015, F016.
 #[test]
 fn abstract_sockets_of_the_host_are_out_of_reach() {
     let Some(world) = World::new() else { return };

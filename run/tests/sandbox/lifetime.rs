@@ -42,6 +42,7 @@ fn signals_and_kill() {
     process.kill().expect("no error after the end");
 }
 
+/// Rule F022.
 #[test]
 fn what_runs_in_the_background_ends_too() {
     let Some(world) = World::new() else { return };
@@ -53,6 +54,7 @@ fn what_runs_in_the_background_ends_too() {
     assert!(!alive);
 }
 
+/// Rule F023.
 #[test]
 fn a_dropped_box_is_dead() {
     let Some(world) = World::new() else { return };

@@ -52,6 +52,7 @@ fn processor() {
     assert!(["20000 50000\n", "50000\n20000\n"].iter().any(|limits| said.stdout.contains(limits)), "{said:?}");
 }
 
+/// Rule F026.
 #[test]
 fn resource_limits_are_lowered_only() {
     let Some(world) = World::new() else { return };

@@ -42,6 +42,7 @@ fn descriptors_are_sources_too() {
     assert_eq!(fs::read_to_string(world.path("out")).expect("output"), "1\n");
 }
 
+/// Rule F030.
 #[test]
 fn secrets_and_tmpfs_live_in_memory() {
     let Some(world) = World::new() else { return };
@@ -62,6 +63,7 @@ fn secrets_and_tmpfs_live_in_memory() {
     assert!(left.iter().all(|name| name == "etc"), "{left:?}");
 }
 
+/// Rule F013.
 #[test]
 fn mount_points_are_gone_afterwards_unless_used() {
     let Some(world) = World::new() else { return };

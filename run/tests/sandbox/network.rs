@@ -8,6 +8,7 @@ use run::sandbox::{Etc, Network, Spec, Stdio, start};
 
 use crate::world::World;
 
+/// Rule F015.
 #[test]
 fn none_has_a_loopback_that_is_up() {
     let Some(world) = World::new() else { return };
@@ -118,6 +119,7 @@ fn a_box_can_join_another_s_network() {
     reader.read_to_end(&mut out).expect("the rest");
 }
 
+/// Rules F011, F012, F014.
 #[test]
 fn the_three_files_are_mounted_and_read_only() {
     let Some(world) = World::new() else { return };

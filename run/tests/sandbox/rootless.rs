@@ -55,6 +55,7 @@ fn run_as_user(world: &World, script: &str) -> Option<Output> {
     Some(output)
 }
 
+/// Rules F035, F038.
 #[test]
 fn a_user_s_box_has_a_root() {
     let Some(world) = World::new() else { return };

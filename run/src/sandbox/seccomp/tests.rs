@@ -114,6 +114,7 @@ fn every_call_of_every_architecture_is_as_the_policy_says() {
     }
 }
 
+/// Rule F005, trap 40: `clone3` and unknown calls do not exist, others are not permitted.
 #[test]
 fn known_answers() {
     let program = filter_for("x86_64", CapabilitySet::docker_default()).expect("a table");
