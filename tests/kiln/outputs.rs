@@ -52,6 +52,7 @@ fn the_files_come_as_a_directory_or_a_tar() {
     assert_eq!(session.kiln(["images", "-q"]).ok().stdout, "", "nobody asked for a name");
 }
 
+/// Rule B075.
 #[test]
 fn what_cannot_be_delivered_is_said_before_anything_is_built() {
     let session = Session::new();

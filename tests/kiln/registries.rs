@@ -46,6 +46,7 @@ fn a_digest_names_an_image_for_ever() {
     assert_eq!(session.run("next", "cat /again"), "hello\n");
 }
 
+/// Rule C013.
 #[test]
 fn a_registry_is_asked_before_anything_is_built() {
     let (Some(server), Some(session)) = (Server::with_password(), Session::with_busybox()) else { return };

@@ -70,6 +70,7 @@ fn zstd_is_the_same_whatever_the_reads() {
     assert!(all(decompress(&once[..]).unwrap()) == input);
 }
 
+/// Rule B065.
 #[test]
 fn every_compression_is_recognised() {
     let text = sample(100_000);
