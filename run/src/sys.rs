@@ -262,6 +262,20 @@ pub(crate) fn pidfd_send_signal(pidfd: BorrowedFd<'_>, number: i32) -> io::Resul
     }
 }
 
+/// Kills the process group that the process of `pidfd` leads; that process alone before Linux 6.9.
+pub(crate) fn pidfd_kill_group(pidfd: BorrowedFd<'_>) -> io::Result<()> {
+    /// `PIDFD_SIGNAL_PROCESS_GROUP`
+    const PROCESS_GROUP: libc::c_uint = 1 << 2;
+    let no_info = std::ptr::null::<libc::siginfo_t>();
+    // SAFETY: a null siginfo asks the kernel to fill in its own; the rest are integers.
+    let sent =
+        unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), libc::SIGKILL, no_info, PROCESS_GROUP) };
+    match done(sent) {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => pidfd_send_signal(pidfd, libc::SIGKILL),
+        other => other,
+    }
+}
+
 /// Where [`on_signal`] writes to; -1 is nowhere.
 static SIGNAL_PIPES: [AtomicI32; 8] = [const { AtomicI32::new(-1) }; 8];
 

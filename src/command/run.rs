@@ -1,6 +1,7 @@
 //! `kiln run`
 
 pub(super) mod flags;
+mod health;
 
 use std::process::ExitCode;
 

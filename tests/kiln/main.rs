@@ -8,6 +8,7 @@ mod changes;
 mod checking;
 mod containers;
 mod faults;
+mod health;
 mod house;
 mod limits;
 mod options;

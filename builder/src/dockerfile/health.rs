@@ -69,7 +69,7 @@ fn given(flags: &Flags, name: &str) -> Option<Word> {
 }
 
 /// A duration as Go writes them: `1h30m`, `1.5s`, `0`. Negative ones are none here.
-fn go_duration(text: &str) -> Option<Duration> {
+pub fn go_duration(text: &str) -> Option<Duration> {
     let mut rest = text.strip_prefix('+').unwrap_or(text);
     if rest.trim_start_matches('-') == "0" {
         return Some(Duration::ZERO);

@@ -33,6 +33,7 @@ mod tests;
 
 pub use directive::{Directives, Escape};
 pub use error::SyntaxError;
+pub use health::go_duration;
 pub use instruction::{
     Add, Arg, ArgVariable, CommandLine, Copy, Expansion, Files, From, HealthCommand, Healthcheck, Heredoc, Instruction,
     NetworkMode, OnBuild, Pair, PairForm, Pairs, Run, Script, SecurityMode, Source, Statement, Tabs, Word,

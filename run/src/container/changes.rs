@@ -17,6 +17,7 @@ use store::{Contents, ImageId, RelPath, Tree};
 
 use super::container::Container;
 use super::error::ContainerError;
+use super::health::Healthcheck;
 use super::mount::{Lifetime, MountSource};
 use super::record::Phase;
 use super::signal::Signal;
@@ -115,6 +116,7 @@ impl Container {
         if process.stop_signal != Signal::TERM || !config.stop_signal.is_empty() {
             config.stop_signal = process.stop_signal.to_string();
         }
+        config.healthcheck = own.healthcheck.as_ref().map(Healthcheck::to_image);
         config.labels.clone_from(&own.labels);
         config.exposed_ports.extend(own.ports().map(|port| port.to_string()));
         let is_anonymous =

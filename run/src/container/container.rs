@@ -16,6 +16,7 @@ use super::attach::{self, Attachment, Console, Ended, Patience, Role};
 use super::directory::{Directory, Locked, Names, owner_of};
 use super::error::ContainerError;
 use super::exec::ExecOptions;
+use super::health::Health;
 use super::id::ContainerId;
 use super::log::{Line, Options as LogOptions, Reader};
 use super::monitor::MONITOR;
@@ -461,8 +462,8 @@ impl Container {
             Phase::Created | Phase::Exited(_) => return Ok(state),
         };
         let phase = Phase::Exited(lost(started, stubs, state.boot == self.store.boot()));
-        let restarts = state.restarts;
-        let state = State { version: VERSION, boot: self.store.boot(), phase, error: None, restarts };
+        let (restarts, health) = (state.restarts, state.health.map(Health::unwatched));
+        let state = State { version: VERSION, boot: self.store.boot(), phase, error: None, restarts, health };
         self.directory.write_state(&state)?;
         self.directory.unlisten();
         Ok(state)

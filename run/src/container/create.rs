@@ -52,6 +52,8 @@ pub fn create(store: &Store, options: &CreateOptions) -> Result<Container, Conta
         after: options.after,
         labels: resolve::labels(options, of_image),
         restart: options.restart,
+        healthcheck: options.healthcheck.over(of_image.healthcheck.as_ref())?,
+        shell: of_image.shell.clone(),
     };
     let mut parts = Parts { draft: store.temporary()?, volumes: Vec::new() };
     config.mounts = mounts(store, &image, resolve::mounts(options, of_image)?, &mut parts)?;

@@ -5,6 +5,7 @@ use store::Area;
 
 use super::container::Container;
 use super::error::ContainerError;
+use super::health::{Health, Healthcheck};
 use super::list::Listed;
 use super::mount::{Access, Mount, MountSource};
 use super::options::{After, MemorySwap, PidsLimit, Seccomp};
@@ -68,6 +69,23 @@ fn state_value(state: &State) -> Value {
         "Error": state.error.as_deref().unwrap_or_default(),
         "StartedAt": time(started),
         "FinishedAt": time(exited.map(|exited| exited.finished)),
+        "Health": state.health.as_ref().map(health_value),
+    })
+}
+
+fn health_value(health: &Health) -> Value {
+    let results = health.log.iter().map(|result| {
+        json!({
+            "Start": result.start.to_string(),
+            "End": result.end.to_string(),
+            "ExitCode": result.exit_code,
+            "Output": result.output,
+        })
+    });
+    json!({
+        "Status": health.status.word(),
+        "FailingStreak": health.failing_streak,
+        "Log": results.collect::<Vec<_>>(),
     })
 }
 
@@ -113,6 +131,7 @@ fn config_value(config: &Config) -> Value {
         "Labels": config.labels,
         "StopSignal": process.stop_signal.to_string(),
         "StopTimeout": process.stop_timeout.as_secs(),
+        "Healthcheck": config.healthcheck.as_ref().map(Healthcheck::to_image),
     })
 }
 

@@ -8,6 +8,7 @@ use store::Store;
 use super::container::Container;
 use super::directory::ids;
 use super::error::ContainerError;
+use super::health::Status;
 use super::mount::MountSource;
 use super::options::After;
 use super::record::{Exited, Phase, Seen, State};
@@ -37,6 +38,8 @@ pub enum Condition {
     Exited(u8),
     /// It is of this image: the name that the user gave, or the beginning of its id.
     Ancestor(String),
+    /// It is that well: `starting`, `healthy`, `unhealthy`, or `none` if nobody looks.
+    Health(String),
     /// It mounts this volume, or something at this target.
     Volume(String),
 }
@@ -71,6 +74,7 @@ impl Condition {
             }
             // States that Docker knows and no container of kiln's is in.
             "status" if matches!(value.as_str(), "removing" | "dead") => Self::Status(value),
+            "health" if matches!(value.as_str(), "none" | "starting" | "healthy" | "unhealthy") => Self::Health(value),
             "exited" => Self::Exited(value.parse().map_err(|_| error())?),
             "ancestor" => Self::Ancestor(value),
             "volume" => Self::Volume(value),
@@ -86,6 +90,7 @@ impl Condition {
             Self::Label(name, None) => config.labels.contains_key(name),
             Self::Label(name, Some(value)) => config.labels.get(name) == Some(value),
             Self::Status(word) => listed.state.status() == word,
+            Self::Health(word) => listed.state.health.as_ref().map_or("none", |health| health.status.word()) == word,
             Self::Exited(code) => listed.state.exited().is_some_and(|exited| exited.code == *code),
             Self::Ancestor(image) => {
                 let id = config.image.to_string();
@@ -152,8 +157,13 @@ pub fn status_text(state: &State, now: Timestamp) -> String {
     match &state.phase {
         Phase::Created => "Created".to_owned(),
         Phase::Running(running) => {
-            let paused = if running.paused { " (Paused)" } else { "" };
-            format!("Up {}{paused}", human(since(running.started)))
+            let note = match &state.health {
+                _ if running.paused => " (Paused)".to_owned(),
+                Some(health) if health.status == Status::Starting => " (health: starting)".to_owned(),
+                Some(health) => format!(" ({})", health.status.word()),
+                None => String::new(),
+            };
+            format!("Up {}{note}", human(since(running.started)))
         }
         Phase::Restarting(exited) => {
             format!("Restarting ({}) {} ago", exited.code, human(since(exited.finished)))

@@ -15,6 +15,7 @@
 //! |---|---|
 //! | [`options`], [`mount`], [`port`], [`signal`] | what can be asked for, as data |
 //! | [`exec`] | a further command in a running container |
+//! | [`health`] | whether a container is well, and when that is looked at |
 //! | [`restart`] | when an ended container is started again |
 //! | [`processes`] | what runs in a container, as the host sees it |
 //! | [`record`] | what is written down about a container: its config and its state |
@@ -31,6 +32,7 @@ pub mod changes;
 pub mod exec;
 pub mod files;
 pub mod forward;
+pub mod health;
 pub mod id;
 pub mod list;
 pub mod log;

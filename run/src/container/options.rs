@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use store::ImageId;
 
+use super::health::Healthcheck;
 use super::mount::MountRequest;
 use super::name::ContainerName;
 use super::port::{ContainerPort, PortMapping};
@@ -42,6 +43,8 @@ pub struct CreateOptions {
     pub labels: BTreeMap<String, String>,
     /// When it is started again by itself.
     pub restart: RestartPolicy,
+    /// How to find out whether it is well, where the image does not say it as wished.
+    pub healthcheck: Healthcheck,
 }
 
 impl CreateOptions {
@@ -59,6 +62,7 @@ impl CreateOptions {
             after: After::Keep,
             labels: BTreeMap::new(),
             restart: RestartPolicy::No,
+            healthcheck: Healthcheck::default(),
         }
     }
 }

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use store::boot::BootId;
 use store::{DiffId, ImageId};
 
+use super::health::{Health, Healthcheck};
 use super::id::ContainerId;
 use super::mount::Mount;
 use super::name::ContainerName;
@@ -61,6 +62,12 @@ pub struct Config {
     /// When it is started again by itself.
     #[serde(default)]
     pub restart: RestartPolicy,
+    /// How to find out whether it is well.
+    #[serde(default)]
+    pub healthcheck: Option<Healthcheck>,
+    /// The image's shell, in which a health check may be written; `/bin/sh -c` if it is empty.
+    #[serde(default)]
+    pub shell: Vec<String>,
 }
 
 /// What runs in a container.
@@ -121,6 +128,9 @@ pub struct State {
     /// How often its restart policy has started it again since it was started by somebody.
     #[serde(default)]
     pub restarts: u32,
+    /// How well it is, if somebody looks or has looked.
+    #[serde(default)]
+    pub health: Option<Health>,
 }
 
 /// Where a container is in its life.
@@ -196,7 +206,7 @@ pub enum Seen {
 impl State {
     /// The state of a container that never ran.
     pub fn created(boot: BootId) -> Self {
-        Self { version: VERSION, boot, phase: Phase::Created, error: None, restarts: 0 }
+        Self { version: VERSION, boot, phase: Phase::Created, error: None, restarts: 0, health: None }
     }
 
     /// What is true of it if it runs.

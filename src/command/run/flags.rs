@@ -15,6 +15,7 @@ use run::container::port::PortMapping;
 use run::container::restart::RestartPolicy;
 use store::{ImageId, Platform};
 
+use super::health::HealthArgs;
 use crate::containers::Client;
 use crate::format::units::{parse_host, parse_size, parse_ulimit};
 use crate::report::{Failure, UsageError};
@@ -43,6 +44,8 @@ pub(crate) struct Args {
     limits: LimitArgs,
     #[command(flatten)]
     isolation: IsolationArgs,
+    #[command(flatten)]
+    health: HealthArgs,
 }
 
 /// What concerns this command rather than the container.
@@ -252,6 +255,7 @@ impl Args {
         options.isolation = self.isolation.isolation(self.mounts.read_only)?;
         options.after = if self.client.rm { After::Remove } else { After::Keep };
         options.restart = self.client.restart;
+        options.healthcheck = self.health.healthcheck()?;
         options.labels = pairs(&self.client.labels);
         Ok(options)
     }

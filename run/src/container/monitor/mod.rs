@@ -10,6 +10,7 @@
 
 mod client;
 mod output;
+mod probes;
 mod rest;
 mod serve;
 mod start;

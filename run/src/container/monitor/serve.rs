@@ -14,6 +14,7 @@ use rustix::io::Errno;
 
 use super::client::{Client, Role};
 use super::output::Read;
+use super::probes::Probes;
 use super::rest::Rest;
 use super::start::{Started, live};
 use super::visits::Visit;
@@ -116,6 +117,7 @@ impl Server {
             }
         }
         self.kill_if_due();
+        self.look_if_due();
         self.say_goodbye();
         Ok(ended)
     }
@@ -160,7 +162,8 @@ impl Server {
     }
 
     fn timeout(&self) -> Option<Timespec> {
-        let left = self.kill_at?.saturating_duration_since(Instant::now());
+        let probe = self.started.probes.as_ref().and_then(Probes::due);
+        let left = self.kill_at.into_iter().chain(probe).min()?.saturating_duration_since(Instant::now());
         Timespec::try_from(left).ok()
     }
 
@@ -297,6 +300,7 @@ impl Server {
             Ok(()) => {
                 running.paused = motion == Motion::Frozen;
                 let phase = Phase::Running(running.clone());
+                self.stop_or_plan_probes(motion);
                 self.record(phase, None)
             }
             Err(error) if error.kind() == io::ErrorKind::Unsupported => {
@@ -306,10 +310,11 @@ impl Server {
         }
     }
 
-    fn record(&self, phase: Phase, error: Option<String>) -> Report {
+    pub(super) fn record(&self, phase: Phase, error: Option<String>) -> Report {
         let started = &self.started;
-        let state =
-            State { version: VERSION, boot: started.store.boot(), phase, error, restarts: started.life.restarts };
+        let health = started.probes.as_ref().map(|probes| probes.health.clone());
+        let (boot, restarts) = (started.store.boot(), started.life.restarts);
+        let state = State { version: VERSION, boot, phase, error, restarts, health };
         match started.directory.write_state(&state) {
             Ok(()) => Report::Done,
             Err(error) => Report::Refused(super::with_causes(&error)),
@@ -351,6 +356,7 @@ impl Server {
         if let Err(error) = self.started.log.finish() {
             self.log_error.get_or_insert_with(|| error.to_string());
         }
+        self.started.probes.iter_mut().for_each(Probes::rest);
         self.end_visits();
         self.kill_at = None;
         self.started.life.forwarder = None;
@@ -382,6 +388,7 @@ impl Server {
         let life = live(request, &started.store, &started.directory, &started.config);
         started.life = life.map_err(|error| super::with_causes(&error))?;
         started.life.restarts = restarts;
+        started.probes.iter_mut().for_each(Probes::begin_again);
         match self.record(Phase::Running(self.started.life.running.clone()), None) {
             Report::Refused(message) => Err(message),
             _ => Ok(()),
@@ -391,9 +398,10 @@ impl Server {
     /// Writes down how it ended, tells everybody, and leaves nothing behind.
     fn finish(self, exited: &Exited, error: Option<String>, restarts: u32) -> ExitCode {
         let Self { started, mut clients, .. } = self;
-        let Started { store, directory, config, listener, lock, .. } = started;
+        let Started { store, directory, config, listener, lock, probes, .. } = started;
         let phase = Phase::Exited(exited.clone());
-        let state = State { version: VERSION, boot: store.boot(), phase, error, restarts };
+        let health = probes.map(|probes| probes.health);
+        let state = State { version: VERSION, boot: store.boot(), phase, error, restarts, health };
         // A full disk: whoever looks next finds a lost monitor, and the clients hear the truth now.
         let _ = directory.write_state(&state);
         drop(listener);

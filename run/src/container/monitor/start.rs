@@ -18,6 +18,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use store::{Area, Store};
 
 use super::output::{Input, Output};
+use super::probes::Probes;
 use crate::container::attach::frame::Start;
 use crate::container::directory::{Directory, Lock, Locked};
 use crate::container::error::ContainerError;
@@ -37,6 +38,8 @@ pub(super) struct Started {
     pub(super) listener: UnixListener,
     pub(super) life: Life,
     pub(super) lock: Lock,
+    /// What looks at its health, if anything does.
+    pub(super) probes: Option<Probes>,
 }
 
 /// What is new each time that the container is started.
@@ -80,10 +83,13 @@ fn start_locked(
     let listener = directory.listen()?;
     listener.set_nonblocking(true).map_err(ContainerError::io("listen on", directory.path()))?;
     let phase = Phase::Running(life.running.clone());
-    let state = State { version: VERSION, boot: store.boot(), phase, error: None, restarts: 0 };
+    let before = if config.healthcheck.is_some() { directory.state()? } else { None };
+    let probes = Probes::of(&config, before.and_then(|before| before.health));
+    let health = probes.as_ref().map(|probes| probes.health.clone());
+    let state = State { version: VERSION, boot: store.boot(), phase, error: None, restarts: 0, health };
     directory.write_state(&state)?;
     raise_descriptor_limit();
-    Ok(Started { store, directory, config, log, listener, life, lock })
+    Ok(Started { store, directory, config, log, listener, life, lock, probes })
 }
 
 /// Starts the container's process, and what brings it input, output and connections.

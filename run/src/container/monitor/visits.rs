@@ -23,11 +23,11 @@ use crate::sandbox::{Event, SandboxError, Stdio, VisitId};
 
 /// One further command.
 pub(super) struct Visit {
-    id: VisitId,
+    pub(super) id: VisitId,
     terminal: bool,
     pub(super) input: Input,
     pub(super) outputs: Vec<Output>,
-    pidfd: Option<OwnedFd>,
+    pub(super) pidfd: Option<OwnedFd>,
 }
 
 impl Visit {
@@ -56,14 +56,7 @@ impl Server {
     pub(super) fn exec(&mut self, client: usize, exec: &Exec) {
         self.last_visit += 1;
         let id = VisitId(self.last_visit);
-        let let_in = || -> Result<Visit, ContainerError> {
-            let visit = spec::visit(&self.started.config, exec);
-            let path = self.started.directory.path();
-            let (visitor, stdio) = Visit::new(id, exec).map_err(ContainerError::io("make pipes for", path))?;
-            self.started.life.process.enter(id, &visit, &stdio)?;
-            Ok(visitor)
-        };
-        match let_in() {
+        match self.let_in(id, exec) {
             Ok(visitor) => {
                 self.clients[client].role = Role::Visiting(id);
                 self.visits.push(visitor);
@@ -73,6 +66,15 @@ impl Server {
                 self.clients[client].connection.queue(&Frame::Report(Report::NotEntered(failure)));
             }
         }
+    }
+
+    /// Has the supervisor execute a further command; an event says what comes of it.
+    pub(super) fn let_in(&self, id: VisitId, exec: &Exec) -> Result<Visit, ContainerError> {
+        let visit = spec::visit(&self.started.config, exec);
+        let path = self.started.directory.path();
+        let (visitor, stdio) = Visit::new(id, exec).map_err(ContainerError::io("make pipes for", path))?;
+        self.started.life.process.enter(id, &visit, &stdio)?;
+        Ok(visitor)
     }
 
     /// Takes the next word of the supervisor; false when the container has ended.
@@ -127,6 +129,7 @@ impl Server {
         for client in self.clients.iter_mut().filter(|client| client.role == Role::Visiting(id)) {
             client.connection.queue(&Frame::Report(report.clone()));
         }
+        self.follow_probe(id, report);
     }
 
     /// Reads once and hands it on.
@@ -141,6 +144,9 @@ impl Server {
                     client.connection.queue_output(stream, &self.buffer[..length]);
                     client.gone |= client.connection.flush() == Peer::Gone;
                 }
+                let id = visit.id;
+                self.hear_probe(id, length);
+                return read;
             }
             Read::Nothing => {}
             Read::End => visit.outputs.retain(|output| output.stream != stream),
