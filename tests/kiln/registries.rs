@@ -46,7 +46,6 @@ fn a_digest_names_an_image_for_ever() {
     assert_eq!(session.run("next", "cat /again"), "hello\n");
 }
 
-/// Rule C013.
 #[test]
 fn a_registry_is_asked_before_anything_is_built() {
     let (Some(server), Some(session)) = (Server::with_password(), Session::with_busybox()) else { return };
@@ -131,7 +130,7 @@ fn a_login_opens_and_a_logout_closes() {
     session.kiln(["pull", &name]).fails(1).says(&["HTTP 401", "hint: log in"]);
 }
 
-/// Rule C015.
+/// Rules C013, C015.
 #[test]
 fn a_build_brings_its_base_and_keeps_it() {
     let (Some(server), Some(session)) = (Server::anonymous(), Session::with_busybox()) else { return };
