@@ -146,8 +146,6 @@ const FLAGS: &[(&str, &[&str])] = &[
             "--volumes-from",
         ],
     ),
-    // What changes while it is read is an error; a container is not paused for it.
-    ("commit", &["--pause", "-p"]),
     ("start", &["--checkpoint", "--checkpoint-dir"]),
     (
         "update",

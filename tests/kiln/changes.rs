@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::Stdio;
 
+use crate::running::eventually;
 use crate::session::{Session, is_root};
 
 impl Session {
@@ -230,4 +231,21 @@ fn symlinks_lead_into_the_container_alone() {
     symlink(&outside, session.path("to/sub")).unwrap();
     session.kiln(["cp", "sender:/d/.", "to"]).fails(1).says(&["sub"]);
     assert!(!outside.join("f").exists());
+}
+
+/// H056: a running container stands still for a commit and goes on; one that was paused stays so.
+#[test]
+fn h056_a_commit_pauses_and_lets_go_on() {
+    let Some(session) = Session::with_busybox() else { return };
+    session.background(&["--name", "busy", "--network=none", "busybox", "sh", "-c", "echo > /mark; exec sleep 600"]);
+    eventually(|| session.kiln(["exec", "busy", "test", "-e", "/mark"]).code == 0);
+    for flag in ["--pause", "--pause=true", "--pause=false", "-p=false", "-p"] {
+        session.kiln(["commit", flag, "busy", "kept"]).ok();
+        assert_eq!(session.field("busy", "{{.State.Status}}"), "running", "{flag}");
+        session.once(&["kept", "test", "-e", "/mark"]).ok();
+    }
+    if session.kiln(["pause", "busy"]).code == 0 {
+        session.kiln(["commit", "busy"]).ok();
+        assert_eq!(session.field("busy", "{{.State.Status}}"), "paused");
+    }
 }
