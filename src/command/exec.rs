@@ -1,12 +1,11 @@
 //! `kiln exec`
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use run::container::terminal::DetachKeys;
 use run::container::{Container, ContainerError, ExecOptions};
 
-use super::run::environment;
+use super::environment::EnvironmentArgs;
 use crate::containers::{self, Client};
 use crate::context::{Context, note};
 use crate::report::{Failure, with_causes};
@@ -31,12 +30,8 @@ pub(crate) struct Args {
     /// Give it a terminal
     #[arg(short, long)]
     tty: bool,
-    /// Set a variable; without a value it is taken from the environment
-    #[arg(short, long = "env", value_name = "NAME[=VALUE]")]
-    environment: Vec<String>,
-    /// Read variables from a file, one a line
-    #[arg(long = "env-file", value_name = "FILE")]
-    env_files: Vec<PathBuf>,
+    #[command(flatten)]
+    environment: EnvironmentArgs,
     /// The user: name or id, with group after a colon
     #[arg(short, long, value_name = "USER[:GROUP]")]
     user: Option<String>,
@@ -55,7 +50,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode, Failure> {
     }
     let options = ExecOptions {
         argv: args.command.clone(),
-        environment: environment(&args.env_files, &args.environment)?,
+        environment: args.environment.variables()?,
         user: args.user.clone(),
         working_directory: args.workdir.clone(),
         terminal: args.tty,

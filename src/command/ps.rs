@@ -33,7 +33,7 @@ pub(crate) struct Args {
     /// Show that many of the newest, running or not
     #[arg(short = 'n', long, value_name = "NUMBER")]
     last: Option<usize>,
-    /// id, name, label, status, health, exited, ancestor, volume
+    /// id, name, label, status, health, exited, ancestor, before, since, volume, network, publish, expose, is-task
     #[arg(short, long = "filter", value_name = "KEY=VALUE")]
     filters: Vec<String>,
     /// `table`, `json`, or a Go template

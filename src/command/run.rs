@@ -8,7 +8,6 @@ use std::process::ExitCode;
 use run::container::{Container, ContainerError, Force, create};
 use store::StoreError;
 
-pub(super) use flags::environment;
 pub(crate) use flags::{Args, Pull};
 
 use super::wire::image_for;

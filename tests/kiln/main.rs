@@ -15,6 +15,7 @@ mod options;
 mod outputs;
 mod portable;
 mod registries;
+mod run_flags;
 mod running;
 mod sandbox;
 mod session;

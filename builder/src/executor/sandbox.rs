@@ -10,7 +10,7 @@ use std::io::{self, PipeReader, Read};
 use std::path::PathBuf;
 
 use run::sandbox::{
-    self, AbstractSockets, Durability, Etc, PidsLimit, Process, Rlimit, Rootfs, SandboxError, Source, Spec, Stdio,
+    self, AbstractSockets, Durability, Etc, PidsLimit, Process, Rlimit, Rootfs, SandboxError, Source, Spec, Stdio, Swap,
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::Mode;
@@ -82,7 +82,7 @@ fn spec(execution: &Execution<'_>) -> Spec {
     spec.shm_bytes = limits.shm_bytes.unwrap_or(spec.shm_bytes);
     spec.limits = sandbox::Limits {
         memory_bytes: limits.memory_bytes,
-        memory_and_swap_bytes: limits.memory_and_swap_bytes,
+        swap: limits.memory_and_swap_bytes.map_or(Swap::AsMemory, Swap::Total),
         milli_cpus: limits.milli_cpus,
         cpu_quota_us: limits.cpu_quota_us,
         cpu_period_us: limits.cpu_period_us,

@@ -168,6 +168,7 @@ fn host_config_value(config: &Config) -> Value {
             Some(MemorySwap::TotalBytes(bytes)) => json!(bytes),
             Some(MemorySwap::Unlimited) => json!(-1),
         },
+        "OomScoreAdj": limits.oom_score.unwrap_or(0),
         "NanoCpus": limits.milli_cpus.unwrap_or(0).saturating_mul(1_000_000),
         "CpuShares": limits.cpu_shares.unwrap_or(0),
         "MemoryReservation": limits.memory_reservation_bytes.unwrap_or(0),

@@ -11,6 +11,7 @@ use super::error::ContainerError;
 use super::health::Status;
 use super::mount::MountSource;
 use super::options::After;
+use super::port::ContainerPort;
 use super::record::{Exited, Phase, Seen, State};
 use super::remove::remove_ended;
 
@@ -42,6 +43,18 @@ pub enum Condition {
     Health(String),
     /// It mounts this volume, or something at this target.
     Volume(String),
+    /// It was made before this container.
+    Before(String),
+    /// It was made after this container.
+    Since(String),
+    /// Its network is called so.
+    Network(String),
+    /// It publishes one of these ports of its own.
+    Publish(Vec<ContainerPort>),
+    /// It declares or publishes one of these ports.
+    Expose(Vec<ContainerPort>),
+    /// It is a task of a swarm, which no container of kiln's is.
+    IsTask(bool),
 }
 
 /// A container and how it is.
@@ -78,6 +91,16 @@ impl Condition {
             "exited" => Self::Exited(value.parse().map_err(|_| error())?),
             "ancestor" => Self::Ancestor(value),
             "volume" => Self::Volume(value),
+            "before" => Self::Before(value),
+            "since" => Self::Since(value),
+            "network" => Self::Network(value),
+            "publish" => Self::Publish(ContainerPort::parse_range(&value).map_err(|_| error())?),
+            "expose" => Self::Expose(ContainerPort::parse_range(&value).map_err(|_| error())?),
+            "is-task" => Self::IsTask(match value.as_str() {
+                "true" | "1" => true,
+                "false" | "0" => false,
+                _ => return Err(error()),
+            }),
             _ => return Err(error()),
         })
     }
@@ -101,6 +124,12 @@ impl Condition {
                 let is_name = matches!(&mount.source, MountSource::Volume { name, .. } if name == text);
                 is_name || mount.target == *text
             }),
+            Self::Before(other) => made(listed, other).is_some_and(|time| config.created < time),
+            Self::Since(other) => made(listed, other).is_some_and(|time| config.created > time),
+            Self::Network(name) => config.network.mode.to_string() == *name,
+            Self::Publish(ports) => config.network.ports.iter().any(|mapping| ports.contains(&mapping.container)),
+            Self::Expose(ports) => config.ports().any(|port| ports.contains(&port)),
+            Self::IsTask(is_task) => !is_task,
         }
     }
 }
@@ -127,6 +156,11 @@ impl Filter {
 /// # Errors
 /// If the store cannot be read. A container that is removed meanwhile is none.
 pub fn list(store: &Store, filter: &Filter) -> Result<Vec<Listed>, ContainerError> {
+    for condition in &filter.conditions {
+        if let Condition::Before(name) | Condition::Since(name) = condition {
+            Container::find(store, name)?;
+        }
+    }
     let mut listed = Vec::new();
     for id in ids(store)? {
         match look(store, id) {
@@ -138,6 +172,11 @@ pub fn list(store: &Store, filter: &Filter) -> Result<Vec<Listed>, ContainerErro
     }
     listed.sort_by_key(|listed| std::cmp::Reverse(listed.container.config().created));
     Ok(listed)
+}
+
+/// When the container was made that a filter names.
+fn made(listed: &Listed, name: &str) -> Option<Timestamp> {
+    Container::find(listed.container.store(), name).ok().map(|other| other.config().created)
 }
 
 fn look(store: &Store, id: super::id::ContainerId) -> Result<Option<Listed>, ContainerError> {
@@ -231,7 +270,10 @@ mod tests {
     fn filters_are_read() {
         assert_eq!(Condition::parse("label=a=b").unwrap(), Condition::Label("a".into(), Some("b".into())));
         assert_eq!(Condition::parse("name=/web").unwrap(), Condition::Name("web".into()));
-        for text in ["", "name", "status=odd", "exited=x", "network=none"] {
+        let ports = |text: &str| ContainerPort::parse_range(text).unwrap();
+        assert_eq!(Condition::parse("publish=80").unwrap(), Condition::Publish(ports("80/tcp")));
+        assert_eq!(Condition::parse("expose=80-81/udp").unwrap(), Condition::Expose(ports("80-81/udp")));
+        for text in ["", "name", "status=odd", "exited=x", "publish=0", "is-task=x", "colour=red"] {
             assert!(Condition::parse(text).is_err(), "{text}");
         }
     }

@@ -168,6 +168,9 @@ pub struct Limits {
     /// Memory nodes that it may use, as `0-1`.
     #[serde(default)]
     pub cpuset_mems: Option<String>,
+    /// How gladly the kernel kills it for want of memory, -1000 to 1000 (`--oom-score-adj`).
+    #[serde(default)]
+    pub oom_score: Option<i16>,
     /// Processes and threads.
     pub pids: PidsLimit,
     /// Limits of each process.

@@ -111,6 +111,14 @@ impl PortMapping {
     }
 }
 
+impl ContainerPort {
+    /// Reads `80`, `80/udp` or `80-90/tcp`: one port, or several that follow each other.
+    pub fn parse_range(text: &str) -> Result<Vec<Self>, PortError> {
+        let (numbers, protocol) = split_protocol(text)?;
+        Ok(parse_range(numbers)?.map(|number| Self { number, protocol }).collect())
+    }
+}
+
 impl FromStr for ContainerPort {
     type Err = PortError;
 

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use crate::sandbox::{
     AbstractSockets, Access as BoxAccess, CapabilitySet, Command, Dns, Etc, Freezer, Init, Limits as BoxLimits,
     Mount as BoxMount, MountPoints, Network, PidsLimit as BoxPids, Privileges, Rlimit, Rootfs, Seccomp as BoxSeccomp,
-    Source, Spec, Terminal, UserNamespace, Visit,
+    Source, Spec, Swap, Terminal, UserNamespace, Visit,
 };
 
 use super::attach::frame::Exec;
@@ -61,6 +61,7 @@ pub(super) fn spec(config: &Config, facts: Facts) -> Result<Spec, ContainerError
         .map(|limit| Rlimit { name: limit.name.clone(), soft: limit.soft, hard: limit.hard })
         .collect();
     spec.limits = limits(&config.limits);
+    spec.oom_score = config.limits.oom_score;
     spec.shm_bytes = config.limits.shm_size_bytes.unwrap_or(spec.shm_bytes);
     if config.process.terminal {
         spec.terminal = Terminal::Console { rows: size.rows, columns: size.columns };
@@ -156,14 +157,13 @@ fn network(config: &Config, joined: Option<i32>) -> Network {
 }
 
 fn limits(limits: &Limits) -> BoxLimits {
-    let memory_and_swap_bytes = match (limits.memory_swap, limits.memory_bytes) {
-        (Some(MemorySwap::TotalBytes(bytes)), _) => Some(bytes),
-        (Some(MemorySwap::Unlimited), _) | (None, None) => None,
-        (None, Some(memory)) => Some(memory.saturating_mul(2)),
-    };
     BoxLimits {
         memory_bytes: limits.memory_bytes,
-        memory_and_swap_bytes,
+        swap: match limits.memory_swap {
+            Some(MemorySwap::TotalBytes(bytes)) => Swap::Total(bytes),
+            Some(MemorySwap::Unlimited) => Swap::Unlimited,
+            None => Swap::AsMemory,
+        },
         milli_cpus: limits.milli_cpus,
         cpu_shares: limits.cpu_shares,
         cpuset: limits.cpuset_cpus.clone(),

@@ -38,6 +38,8 @@ pub enum Step {
         /// A process whose user and network namespace it enters before.
         join: Option<i32>,
     },
+    /// Outside: how gladly the kernel kills it for want of memory.
+    OomScore(i16),
     /// Outside: which ids exist inside.
     MapIds {
         /// Of users.
@@ -259,7 +261,15 @@ pub fn plan(spec: &Spec, tier: &Tier) -> Vec<Step> {
 impl Step {
     /// Whether the supervisor does it, or the box's first process.
     pub(super) fn is_outside(&self) -> bool {
-        matches!(self, Self::Cgroup(_) | Self::Fork { .. } | Self::MapIds { .. } | Self::OpenTree { .. } | Self::Egress)
+        matches!(
+            self,
+            Self::Cgroup(_)
+                | Self::Fork { .. }
+                | Self::OomScore(_)
+                | Self::MapIds { .. }
+                | Self::OpenTree { .. }
+                | Self::Egress
+        )
     }
 }
 
@@ -284,6 +294,7 @@ impl Planner<'_> {
     fn processes(&mut self) {
         self.outside.push(Step::Cgroup(self.spec.limits.clone()));
         self.outside.push(Step::Fork { namespaces: self.namespaces(), join: self.joined() });
+        self.outside.extend(self.spec.oom_score.map(Step::OomScore));
         if self.has_own_user_namespace() {
             self.outside.push(Step::MapIds { uids: self.tier.uids.nested(), gids: self.tier.gids.nested() });
         }
@@ -331,7 +342,10 @@ impl Planner<'_> {
     }
 
     fn devices(&mut self) {
-        self.mount(Filesystem::Tmpfs { mode: 0o755, size_bytes: Some(64 << 20) }, "/dev", NOSUID | NOEXEC);
+        // What works in a closed box's /dev is mounted there one by one: a node that the box makes itself, which
+        // root of the host's users can, works nowhere.
+        let nodev = if self.is_open() { Attributes::empty() } else { NODEV };
+        self.mount(Filesystem::Tmpfs { mode: 0o755, size_bytes: Some(64 << 20) }, "/dev", NOSUID | NOEXEC | nodev);
         let devices = if self.can_make_devices() {
             if self.is_open() { Devices::AllOfHost } else { Devices::Made }
         } else {

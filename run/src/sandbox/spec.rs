@@ -53,6 +53,8 @@ pub struct Spec {
     pub rlimits: Vec<Rlimit>,
     /// Limits for all processes of the box together.
     pub limits: Limits,
+    /// How gladly the kernel kills its processes for want of memory, -1000 to 1000; kiln's own value if `None`.
+    pub oom_score: Option<i16>,
     /// The size of `/dev/shm`.
     pub shm_bytes: u64,
     /// What stands at the other end of standard input and output.
@@ -299,7 +301,7 @@ pub struct Limits {
     /// Memory (`--memory`).
     pub memory_bytes: Option<u64>,
     /// Memory and swap together (`--memory-swap`).
-    pub memory_and_swap_bytes: Option<u64>,
+    pub swap: Swap,
     /// Processors' worth of time, in thousandths (`--cpus` 1.5 is 1500).
     pub milli_cpus: Option<u64>,
     /// Microseconds of processor time in each period (`--cpu-quota`); in place of `milli_cpus`.
@@ -329,6 +331,19 @@ pub enum Freezer {
     NotNeeded,
     /// They can.
     Wanted,
+}
+
+/// How much swap stands beside the memory.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Swap {
+    /// As much as memory, where the machine counts swap.
+    #[default]
+    AsMemory,
+    /// So many bytes, those of memory included.
+    Total(u64),
+    /// As much as there is.
+    Unlimited,
 }
 
 /// How many processes a box may have.
@@ -390,6 +405,7 @@ impl Spec {
             paths: Paths::Restricted,
             rlimits: Vec::new(),
             limits: Limits::default(),
+            oom_score: None,
             shm_bytes: DEFAULT_SHM_BYTES,
             terminal: Terminal::Pipes,
             init: Init::Command,

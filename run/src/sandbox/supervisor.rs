@@ -210,6 +210,7 @@ impl Supervisor<'_> {
         let user_namespace = PathBuf::from(format!("/proc/{}/ns/user", running.pid.as_raw_nonzero()));
         for step in outside {
             match step {
+                Step::OomScore(score) => write_oom_score(running.pid, *score)?,
                 Step::MapIds { uids, gids } => {
                     write_map(running.pid, "uid_map", &uids.to_string())?;
                     write_map(running.pid, "gid_map", &gids.to_string())?;
@@ -381,6 +382,12 @@ fn fork_in(doors: &Doors, namespaces: UnshareFlags) -> Result<(Forked, bool), Sa
 fn write_map(pid: Pid, file: &str, map: &str) -> Result<(), SandboxError> {
     let path = Path::new("/proc").join(pid.as_raw_nonzero().to_string()).join(file);
     std::fs::write(path, map).doing(|| format!("write the sandbox's {file}"))
+}
+
+/// To lower it below kiln's own takes CAP_SYS_RESOURCE, which not every root has.
+pub(super) fn write_oom_score(pid: Pid, score: i16) -> Result<(), SandboxError> {
+    let path = Path::new("/proc").join(pid.as_raw_nonzero().to_string()).join("oom_score_adj");
+    std::fs::write(path, score.to_string()).doing(|| format!("set the OOM score to {score}"))
 }
 
 fn flags(namespaces: &[Namespace]) -> UnshareFlags {

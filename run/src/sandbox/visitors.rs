@@ -183,6 +183,9 @@ impl Hosted<'_> {
             visit::main(&room, theirs, stdio);
         };
         drop(theirs);
+        if let Some(score) = self.spec.oom_score {
+            super::supervisor::write_oom_score(pid, score)?;
+        }
         Ok(Visitor { id, pid, pidfd, console: None, progress: Progress::Entering(ours) })
     }
 }

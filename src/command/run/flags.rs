@@ -1,5 +1,7 @@
 //! The flags of `kiln run` as typed, and what they ask for.
 
+mod limits;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -7,17 +9,16 @@ use std::time::Duration;
 
 use run::container::SignalProxy;
 use run::container::mount::MountRequest;
-use run::container::options::{
-    After, CreateOptions, Isolation, Limits, MemorySwap, NetworkMode, NetworkOptions, PidsLimit, ProcessOptions,
-    Seccomp, Ulimit,
-};
-use run::container::port::PortMapping;
+use run::container::options::{After, CreateOptions, Isolation, NetworkMode, NetworkOptions, ProcessOptions, Seccomp};
+use run::container::port::{ContainerPort, PortMapping};
 use run::container::restart::RestartPolicy;
 use store::{ImageId, Platform};
 
+use self::limits::LimitArgs;
 use super::health::HealthArgs;
+use crate::command::environment::{EnvironmentArgs, lines_of};
 use crate::containers::Client;
-use crate::format::units::{parse_host, parse_size, parse_ulimit};
+use crate::format::units::{parse_host, parse_size};
 use crate::report::{Failure, UsageError};
 
 /// Run a command in a new container
@@ -75,6 +76,9 @@ pub(crate) struct ClientArgs {
     /// Add a label to the container
     #[arg(short, long = "label", value_name = "KEY=VALUE")]
     labels: Vec<String>,
+    /// Read labels from a file, one a line
+    #[arg(long = "label-file", value_name = "FILE")]
+    label_files: Vec<PathBuf>,
     /// Write the container's id to a file that must not exist
     #[arg(long, value_name = "FILE")]
     pub(crate) cidfile: Option<PathBuf>,
@@ -108,12 +112,8 @@ struct ProcessArgs {
     /// Give it a terminal
     #[arg(short, long)]
     tty: bool,
-    /// Set a variable; without a value it is taken from the environment
-    #[arg(short, long = "env", value_name = "NAME[=VALUE]")]
-    environment: Vec<String>,
-    /// Read variables from a file, one a line
-    #[arg(long = "env-file", value_name = "FILE")]
-    env_files: Vec<PathBuf>,
+    #[command(flatten)]
+    environment: EnvironmentArgs,
     /// The user: name or id, with group after a colon
     #[arg(short, long, value_name = "USER[:GROUP]")]
     user: Option<String>,
@@ -168,7 +168,7 @@ struct NetworkArgs {
     #[arg(short = 'P', long)]
     publish_all: bool,
     /// Declare a port
-    #[arg(long, value_name = "PORT[/PROTOCOL]")]
+    #[arg(long, value_name = "PORT[-PORT][/PROTOCOL]")]
     expose: Vec<String>,
     /// The host name
     #[arg(short = 'h', long)]
@@ -183,45 +183,8 @@ struct NetworkArgs {
     #[arg(long, value_name = "DOMAIN")]
     dns_search: Vec<String>,
     /// A resolver option
-    #[arg(long, value_name = "OPTION")]
+    #[arg(long, alias = "dns-opt", value_name = "OPTION")]
     dns_option: Vec<String>,
-}
-
-#[derive(Debug, clap::Args)]
-struct LimitArgs {
-    /// Memory limit
-    #[arg(short, long, value_name = "SIZE", value_parser = parse_size)]
-    memory: Option<u64>,
-    /// Limit of memory and swap together; -1 for no limit
-    #[arg(long, value_name = "SIZE", allow_hyphen_values = true, value_parser = parse_swap)]
-    memory_swap: Option<MemorySwap>,
-    /// How many processors' time, as 1.5
-    #[arg(long, value_name = "NUMBER", value_parser = parse_cpus)]
-    cpus: Option<u64>,
-    /// Weight against other containers
-    #[arg(short, long, value_name = "WEIGHT")]
-    cpu_shares: Option<u64>,
-    /// Processors that may be used, as 0-2,4
-    #[arg(long, value_name = "LIST")]
-    cpuset_cpus: Option<String>,
-    /// Memory that it may keep while the machine runs short
-    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
-    memory_reservation: Option<u64>,
-    /// Over how many microseconds the quota is counted
-    #[arg(long, value_name = "MICROSECONDS", conflicts_with = "cpus")]
-    cpu_period: Option<u64>,
-    /// How many microseconds of processor time it gets in each period
-    #[arg(long, value_name = "MICROSECONDS", conflicts_with = "cpus")]
-    cpu_quota: Option<u64>,
-    /// Memory nodes that may be used, as 0-1
-    #[arg(long, value_name = "LIST")]
-    cpuset_mems: Option<String>,
-    /// How many processes; -1 for no limit
-    #[arg(long, value_name = "NUMBER", allow_hyphen_values = true)]
-    pids_limit: Option<i64>,
-    /// Limit of a process: `nofile=1024:2048`
-    #[arg(long = "ulimit", value_name = "NAME=SOFT[:HARD]", value_parser = parse_ulimit)]
-    ulimits: Vec<Ulimit>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -256,7 +219,7 @@ impl Args {
         options.after = if self.client.rm { After::Remove } else { After::Keep };
         options.restart = self.client.restart;
         options.healthcheck = self.health.healthcheck()?;
-        options.labels = pairs(&self.client.labels);
+        options.labels = self.client.labels()?;
         Ok(options)
     }
 
@@ -282,13 +245,24 @@ impl Args {
     }
 }
 
+impl ClientArgs {
+    /// Labels of files, and over them those of the command line.
+    fn labels(&self) -> Result<BTreeMap<String, String>, Failure> {
+        let mut lines = Vec::new();
+        for file in &self.label_files {
+            lines.extend(lines_of(&std::fs::read_to_string(file).map_err(store::StoreError::io("read", file))?)?);
+        }
+        Ok(pairs(lines.iter().chain(&self.labels)))
+    }
+}
+
 impl ProcessArgs {
     fn options(&self, command: &[String]) -> Result<ProcessOptions, Failure> {
         let entrypoint = |program: &String| if program.is_empty() { Vec::new() } else { vec![program.clone()] };
         Ok(ProcessOptions {
             entrypoint: self.entrypoint.as_ref().map(entrypoint),
             command: (!command.is_empty()).then(|| command.to_vec()),
-            environment: environment(&self.env_files, &self.environment)?,
+            environment: self.environment.variables()?,
             user: self.user.clone(),
             groups: self.groups.clone(),
             working_directory: self.workdir.clone(),
@@ -332,43 +306,20 @@ impl NetworkArgs {
         for text in &self.publish {
             ports.extend(PortMapping::parse(text)?);
         }
+        let mut expose = Vec::new();
+        for text in &self.expose {
+            expose.extend(ContainerPort::parse_range(text)?);
+        }
         Ok(NetworkOptions {
             mode,
             ports,
-            expose: self.expose.iter().map(|port| port.parse()).collect::<Result<_, _>>()?,
+            expose,
             publish_all: self.publish_all,
             hostname: self.hostname.clone(),
             dns_servers: self.dns.clone(),
             dns_search: self.dns_search.clone(),
             dns_options: self.dns_option.clone(),
             extra_hosts: self.add_hosts.clone(),
-        })
-    }
-}
-
-impl LimitArgs {
-    fn limits(&self, shm_size_bytes: Option<u64>) -> Result<Limits, Failure> {
-        const LEAST_MEMORY_BYTES: u64 = 6 << 20;
-        if self.memory.is_some_and(|memory| memory != 0 && memory < LEAST_MEMORY_BYTES) {
-            return Err(UsageError::wrong("the least memory limit is 6m"));
-        }
-        Ok(Limits {
-            memory_bytes: self.memory.filter(|memory| *memory != 0),
-            memory_swap: self.memory_swap,
-            milli_cpus: self.cpus.filter(|cpus| *cpus != 0),
-            cpu_shares: self.cpu_shares.filter(|shares| *shares != 0),
-            cpuset_cpus: self.cpuset_cpus.clone(),
-            memory_reservation_bytes: self.memory_reservation.filter(|bytes| *bytes != 0),
-            cpu_period_micros: self.cpu_period.filter(|period| *period != 0),
-            cpu_quota_micros: self.cpu_quota.filter(|quota| *quota != 0),
-            cpuset_mems: self.cpuset_mems.clone(),
-            pids: match self.pids_limit {
-                None => PidsLimit::Default,
-                Some(limit @ 1..) => PidsLimit::Max(limit.unsigned_abs()),
-                Some(_) => PidsLimit::Unlimited,
-            },
-            ulimits: self.ulimits.clone(),
-            shm_size_bytes,
         })
     }
 }
@@ -388,11 +339,14 @@ impl IsolationArgs {
                 "no-new-privileges=false" => isolation.no_new_privileges = false,
                 "seccomp=unconfined" => isolation.seccomp = Seccomp::Unconfined,
                 "seccomp=builtin" => isolation.seccomp = Seccomp::Default,
+                // kiln has neither AppArmor nor SELinux confine anything.
+                "apparmor=unconfined" | "label=disable" => {}
                 _ => return Err(UsageError::Unsupported(format!("--security-opt {option}")).into()),
             }
         }
         isolation.host_users = match self.userns.as_deref() {
-            None | Some("") => false,
+            // Users of its own, which it has unless told otherwise, by the names that podman has for it.
+            None | Some("" | "private" | "auto") => false,
             Some("host") => true,
             Some(other) => return Err(UsageError::Unsupported(format!("--userns {other}")).into()),
         };
@@ -424,59 +378,10 @@ fn absolute(path: &str) -> Result<String, Failure> {
     whole.into_os_string().into_string().map_err(|_| UsageError::wrong(format!("{path:?} is not valid UTF-8")))
 }
 
-/// The variables of files, and over them those of the command line.
-pub(in crate::command) fn environment(files: &[PathBuf], own: &[String]) -> Result<Vec<String>, Failure> {
-    let mut environment = Vec::new();
-    for file in files {
-        let text = std::fs::read_to_string(file).map_err(store::StoreError::io("read", file))?;
-        environment.extend(env_file(&text)?);
-    }
-    environment.extend(own.iter().cloned());
-    Ok(environment.into_iter().filter_map(inherited).collect())
-}
-
-/// `NAME` alone takes its value from kiln's environment, or is left out if it is not set there.
-fn inherited(variable: String) -> Option<String> {
-    if variable.contains('=') {
-        return Some(variable);
-    }
-    std::env::var(&variable).ok().map(|value| format!("{variable}={value}"))
-}
-
-/// The lines of an environment file: raw, without quoting, `#` comments in the first column only.
-fn env_file(text: &str) -> Result<Vec<String>, Failure> {
-    let mut variables = Vec::new();
-    for line in text.trim_start_matches('\u{feff}').lines().map(str::trim_start) {
-        if line.is_empty() || line.starts_with('#') {
-            continue;
-        }
-        let name = line.split_once('=').map_or(line, |(name, _)| name);
-        if name.is_empty() || name.contains(char::is_whitespace) {
-            return Err(UsageError::wrong(format!("invalid variable name {name:?} in an environment file")));
-        }
-        variables.push(line.to_owned());
-    }
-    Ok(variables)
-}
-
-fn pairs(texts: &[String]) -> BTreeMap<String, String> {
-    let pair = |text: &String| {
+fn pairs<'a>(texts: impl Iterator<Item = &'a String>) -> BTreeMap<String, String> {
+    let pair = |text: &'a String| {
         let (name, value) = text.split_once('=').unwrap_or((text, ""));
         (name.to_owned(), value.to_owned())
     };
-    texts.iter().map(pair).collect()
-}
-
-fn parse_swap(text: &str) -> Result<MemorySwap, String> {
-    if text == "-1" { Ok(MemorySwap::Unlimited) } else { parse_size(text).map(MemorySwap::TotalBytes) }
-}
-
-/// Processors as typed, in thousandths.
-fn parse_cpus(text: &str) -> Result<u64, String> {
-    let number: f64 = text.parse().map_err(|_| format!("invalid number of processors {text:?}"))?;
-    if (0.0..1e6).contains(&number) {
-        Ok((number * 1e3) as u64)
-    } else {
-        Err(format!("invalid number of processors {text:?}"))
-    }
+    texts.map(pair).collect()
 }

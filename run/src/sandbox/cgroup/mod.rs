@@ -15,7 +15,7 @@ use std::time::Duration;
 use rustix::process::Pid;
 use serde::{Deserialize, Serialize};
 
-use super::spec::{DEFAULT_PIDS, Freezer, Limits, PidsLimit};
+use super::spec::{DEFAULT_PIDS, Freezer, Limits, PidsLimit, Swap};
 use super::{Notice, SandboxError};
 
 pub use freezer::{Motion, freeze};
@@ -292,9 +292,11 @@ fn settings(limits: &Limits) -> Vec<Setting> {
         );
     }
     // Like Docker: as much swap as memory, unless told otherwise and where swap is accounted.
-    let (total, wish) = match (limits.memory_and_swap_bytes, limits.memory_bytes) {
-        (Some(total), _) => (Some(total), Wish::Asked),
-        (None, memory) => (memory.map(|memory| memory.saturating_mul(2)), Wish::Default),
+    let (total, wish) = match limits.swap {
+        Swap::Total(total) => (Some(total), Wish::Asked),
+        Swap::AsMemory => (limits.memory_bytes.map(|memory| memory.saturating_mul(2)), Wish::Default),
+        // A new cgroup has no limit of swap.
+        Swap::Unlimited => (None, Wish::Default),
     };
     if let Some(total) = total {
         let swap = total.saturating_sub(limits.memory_bytes.unwrap_or(0));

@@ -188,6 +188,7 @@ impl<'a> Inside<'a> {
             // The supervisor's, and what `ready` does last. Written out: a step that is forgotten confines nobody.
             Step::Cgroup(_)
             | Step::Fork { .. }
+            | Step::OomScore(_)
             | Step::MapIds { .. }
             | Step::OpenTree { .. }
             | Step::Egress

@@ -1,6 +1,6 @@
 //! The steps that fill the root filesystem before it becomes `/`.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
@@ -8,7 +8,7 @@ use rustix::mount::MountAttrFlags;
 
 use super::super::error::{Doing, Errno};
 use super::super::paths::{self, Root, Want};
-use super::super::plan::{Devices, Filesystem, Step, Tree};
+use super::super::plan::{DEVICES, Devices, Filesystem, Step, Tree};
 use super::super::root::Overlay;
 use super::super::spec::{Access, MountPoints, Source};
 use super::super::{SandboxError, devices, masks, mount};
@@ -105,13 +105,27 @@ impl Inside<'_> {
         let dev = self.dev()?.try_clone_to_owned().doing(doing)?;
         devices::make_links(dev.as_fd()).doing(doing)?;
         match devices {
-            Devices::Made => devices::make(dev.as_fd()).doing(doing),
+            Devices::Made => self.make_devices(dev.as_fd()).doing(doing),
             Devices::AllOfHost => devices::make_all_of(Path::new("/dev"), dev.as_fd()).doing(doing),
             Devices::Bound(nodes) => nodes.iter().try_for_each(|(name, tree)| {
                 let tree = self.take(*tree)?;
                 devices::bind(dev.as_fd(), name, &tree).doing(doing)
             }),
         }
+    }
+
+    /// The usual nodes, made where only kiln can make any, and mounted one by one.
+    fn make_devices(&self, dev: BorrowedFd<'_>) -> std::io::Result<()> {
+        let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+        let nodes = mount::tmpfs(0o755, Some(1 << 16), attributes)?;
+        let scratch = self.scratch.as_ref().ok_or(std::io::ErrorKind::NotFound)?;
+        scratch.hold(&nodes, "devices")?;
+        devices::make(nodes.as_fd())?;
+        for name in DEVICES {
+            let node = rustix::fs::openat(&nodes, name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+            devices::bind(dev, name, &mount::copy_of(node.as_fd(), Reach::Single, MountAttrFlags::empty())?)?;
+        }
+        Ok(())
     }
 
     pub(super) fn file(&mut self, index: usize, target: &Path, access: Access) -> Result<(), SandboxError> {
