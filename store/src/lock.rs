@@ -117,7 +117,11 @@ mod tests {
         let work = || {
             let _lock = store.lock_named("step", || _ = waited.fetch_add(1, Ordering::Relaxed)).unwrap();
             most.fetch_max(inside.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-            std::thread::sleep(std::time::Duration::from_millis(2));
+            // The first has it until somebody waits for it.
+            let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+            while waited.load(Ordering::Relaxed) == 0 && std::time::Instant::now() < deadline {
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
             inside.fetch_sub(1, Ordering::SeqCst);
         };
         std::thread::scope(|scope| (0..8).for_each(|_| drop(scope.spawn(work))));

@@ -3,12 +3,10 @@
 //! A web server of busybox stands in for Flask, whose base takes a minute to make: `examples/flask/try` is the real one.
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
-use std::time::{Duration, Instant};
 
 use crate::registries::Server;
+use crate::running::fetch;
 use crate::session::Session;
 
 const DOCKERFILE: &str = "FROM busybox\nWORKDIR /app\nADD . /app\nEXPOSE 80\nENV NAME World\nCMD [\"/app/serve\"]\n";
@@ -47,33 +45,12 @@ fn serves(session: &Session, image: &str) {
     let short = &container[..12];
     let port = "{{(index (index .NetworkSettings.Ports \"80/tcp\") 0).HostPort}}";
     let port = session.kiln(["inspect", "-f", port, short]).ok().stdout;
-    let page = fetch(port.trim().parse().expect("a port"));
-    assert!(page.ends_with(&format!("<h3>Hello World!</h3><b>Hostname:</b> {short}<br/>\n")), "{page}");
+    let page = fetch(port.trim(), "/index.html");
+    assert_eq!(page, format!("<h3>Hello World!</h3><b>Hostname:</b> {short}<br/>\n"));
     session.kiln(["ps"]).ok().prints(&[short, image, "->80/tcp", "Up "]);
     session.kiln(["logs", short]).ok().prints(&["serving\n"]);
-    session.kiln(["stop", short]).ok().prints(&[short]);
+    session.kiln(["stop", "-t", "60", short]).ok().prints(&[short]);
     session.kiln(["ps", "-a"]).ok().prints(&[short, "Exited (0)"]);
     session.kiln(["rm", short]).ok();
     assert_eq!(session.kiln(["ps", "-aq"]).ok().stdout, "");
-}
-
-/// Fetches a page, as soon as somebody serves it.
-fn fetch(port: u16) -> String {
-    let started = Instant::now();
-    loop {
-        let page = get(port).unwrap_or_default();
-        if page.contains(" 200 ") || started.elapsed() > Duration::from_secs(10) {
-            return page;
-        }
-        std::thread::sleep(Duration::from_millis(50));
-    }
-}
-
-fn get(port: u16) -> std::io::Result<String> {
-    let mut connection = TcpStream::connect(("127.0.0.1", port))?;
-    connection.set_read_timeout(Some(Duration::from_secs(10)))?;
-    connection.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
-    let mut answer = Vec::new();
-    connection.read_to_end(&mut answer)?;
-    Ok(String::from_utf8_lossy(&answer).into_owned())
 }

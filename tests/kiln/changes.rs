@@ -19,14 +19,7 @@ impl Session {
         let script = format!("{script}; echo ready; while :; do sleep 1; done");
         let head = ["run", "-d", "--name", name, "--network=none"];
         self.kiln(head.iter().chain(flags).chain(&["busybox", "sh", "-c", &script])).ok();
-        let logs = || self.kiln(["logs", name]).stdout;
-        for _attempt in 0..500 {
-            if logs().contains("ready") {
-                return;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(20));
-        }
-        panic!("{name} never got ready");
+        self.hears(name, "ready");
     }
 
     fn prints(&self, arguments: &[&str]) -> String {

@@ -193,14 +193,13 @@ fn a_terminal_of_ones_own() {
     terminal.shows("20 50");
     terminal.shows("/dev/pts/");
     terminal.shows("xterm 2");
-    terminal.types("sleep 50\r");
-    sleep(Duration::from_millis(100));
-    terminal.types("\u{3}");
+    terminal.interrupts_a_command();
     terminal.types("echo still $((3 + 4))\r");
     terminal.shows("still 7");
     terminal.resizes(30, 90);
-    terminal.types("stty size\r");
-    terminal.shows("30 90");
+    // The new size is on its way through kiln.
+    terminal.types("until stty size | grep '^30 90$'; do sleep 0.1; done; echo resized $((1 + 1))\r");
+    terminal.shows("resized 2");
     terminal.types("exit 5\r");
     assert_eq!(terminal.code(), Some(5));
 }
@@ -253,9 +252,13 @@ fn standing_still() {
         eprintln!("skipped: no freezer here");
         return;
     }
-    let said = session.kiln(["logs", "ticker"]).ok().stdout.len();
-    sleep(Duration::from_millis(100));
-    assert_eq!(session.kiln(["logs", "ticker"]).ok().stdout.len(), said);
+    let length = || session.kiln(["logs", "ticker"]).ok().stdout.len();
+    let mut said = length();
+    // What it said before may still be on its way into the log.
+    eventually(|| {
+        sleep(Duration::from_millis(200));
+        std::mem::replace(&mut said, length()) == said
+    });
     assert_eq!(session.field("ticker", "{{.State.Status}} {{.State.Running}} {{.State.Paused}}"), "paused true true");
     session.kiln(["ps", "-f", "status=paused"]).ok().prints(&["(Paused)"]);
     session.exec(&["ticker", "true"]).fails(1).says(&["paused"]);
@@ -277,7 +280,7 @@ fn stopped_started_and_called_otherwise() {
     session.background(&["--name", "one", "--network=none", "busybox", "sh", "-c", script]);
     session.idle("two");
     session.hears("one", "ready");
-    assert_eq!(session.kiln(["stop", "-s", "INT", "one"]).ok().stdout, "one\n");
+    assert_eq!(session.kiln(["stop", "-t", "60", "-s", "INT", "one"]).ok().stdout, "one\n");
     assert_eq!(session.kiln(["wait", "one"]).ok().stdout, "5\n");
     let started = session.field("one", "{{.State.StartedAt}}");
     assert_eq!(session.kiln(["restart", "-t", "0", "one", "two"]).ok().stdout, "one\ntwo\n");
@@ -308,6 +311,8 @@ fn looked_at() {
     assert_eq!(session.kiln(["port", "web", "80"]).ok().stdout, address);
     session.kiln(["port", "web", "81/udp"]).fails(1).says(&["81/udp"]);
     if installed("ps", "procps").is_some() {
+        // It is started before its shell has come to both.
+        eventually(|| session.kiln(["top", "web"]).ok().stdout.contains("sleep 601"));
         session.kiln(["top", "web"]).ok().prints(&["PID", "sleep 600", "sleep 601"]);
         let lines = session.kiln(["top", "web", "-o", "pid,args"]).ok().stdout;
         assert_eq!(lines.lines().count(), 3, "{lines}");
@@ -316,8 +321,8 @@ fn looked_at() {
     let heading: Vec<&str> = stats.lines().next().unwrap_or_default().split("   ").map(str::trim).collect();
     let titles = ["CONTAINER ID", "NAME", "CPU %", "MEM USAGE / LIMIT", "MEM %", "NET I/O", "BLOCK I/O", "PIDS"];
     assert_eq!(heading.iter().filter(|cell| !cell.is_empty()).copied().collect::<Vec<_>>(), titles);
-    let shown = session.kiln(["stats", "--no-stream", "--format", "{{.Name}} {{.PIDs}}", "web"]).ok().stdout;
-    assert_eq!(shown, "web 2\n");
+    let numbers = ["stats", "--no-stream", "--format", "{{.Name}} {{.PIDs}}", "web"];
+    eventually(|| session.kiln(numbers).ok().stdout == "web 2\n");
     session.kiln(["logs", "--details", "web"]).ok();
     session.kiln(["kill", "web"]).ok();
     session.kiln(["wait", "web"]).ok();
@@ -372,7 +377,7 @@ fn nothing_is_left() {
     let Some(session) = Session::with_busybox() else { return };
     session.once(&["busybox", "true"]).ok();
     eventually(|| parts(&session).is_empty());
-    let before = (mounts(), files(&session));
+    let before = files(&session);
     for number in 0..10 {
         let name = format!("number-{number}");
         session.background(&["--name", &name, "-v", "/anonymous", "busybox", "sleep", "600"]);
@@ -380,11 +385,10 @@ fn nothing_is_left() {
         session.kiln(["rm", "-f", &name]).ok();
     }
     eventually(|| parts(&session).is_empty());
-    assert_eq!((mounts(), files(&session)), before);
-}
-
-fn mounts() -> String {
-    fs::read_to_string("/proc/self/mountinfo").expect("mounts")
+    assert_eq!(files(&session), before);
+    // Other tests mount and unmount at the same time; what is the session's has its name.
+    let mounts = fs::read_to_string("/proc/self/mountinfo").expect("mounts");
+    assert!(!mounts.contains(&session.name()), "{mounts}");
 }
 
 /// Everything of the session's store but what is cached.

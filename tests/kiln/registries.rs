@@ -4,10 +4,10 @@ use std::fs;
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use crate::running::eventually;
 use crate::session::{Ran, Session, installed};
 
 /// Rule B062.
@@ -70,7 +70,8 @@ fn what_cannot_be_had_is_said_with_a_way_out() {
     session.kiln(["tag", "busybox", &name]).ok();
     session.kiln(["push", &name]).ok();
     let wrong = server.name(&format!("app@sha256:{}", "0".repeat(64)));
-    let nobody = format!("localhost:{}/app", free_port());
+    let closed = ClosedPort::new();
+    let nobody = format!("localhost:{}/app", closed.number());
     let (none, unknown) = (server.name("app:none"), server.name("none"));
     for (arguments, code, words) in [
         (&["pull", &none][..], 1, &["cannot pull", &none, "HTTP 404", "hint: check the tag"][..]),
@@ -262,30 +263,23 @@ impl Server {
         let directory = TempDir::with_prefix("kiln-registry-").expect("a temporary directory");
         let auth = auth(directory.path());
         let data = directory.path().join("data");
-        // Between a port's choice and its use somebody else may take it.
-        for _ in 0..5 {
-            let port = free_port();
-            let config = format!(
-                "version: 0.1\nlog:\n  level: error\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: 127.0.0.1:{port}\n  secret: test\n{auth}",
-                data.display()
-            );
-            let file = directory.path().join("config.yml");
-            fs::write(&file, config).expect("write the configuration");
-            let mut child = Command::new("setpriv")
-                .args(["--pdeathsig", "KILL"])
-                .arg(&program)
-                .arg("serve")
-                .arg(&file)
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .spawn()
-                .expect("start the registry");
-            if is_up(&mut child, port) {
-                return Some(Self { child, directory, port });
-            }
-        }
-        panic!("the registry does not start");
+        let config = format!(
+            "version: 0.1\nlog:\n  level: info\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: 127.0.0.1:0\n  secret: test\n{auth}",
+            data.display()
+        );
+        let (file, log) = (directory.path().join("config.yml"), directory.path().join("log"));
+        fs::write(&file, config).expect("write the configuration");
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL"]).arg(&program).arg("serve").arg(&file);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(fs::File::create(&log).expect("a log"));
+        let child = command.spawn().expect("start the registry");
+        let mut server = Self { child, directory, port: 0 };
+        // The kernel chooses the port, and the server says it once it listens.
+        eventually(|| {
+            server.port = port_in(&fs::read_to_string(&log).expect("the log")).unwrap_or(0);
+            server.port != 0
+        });
+        Some(server)
     }
 
     /// How it is called in names.
@@ -312,23 +306,27 @@ impl Drop for Server {
     }
 }
 
-fn is_up(child: &mut Child, port: u16) -> bool {
-    let started = Instant::now();
-    while started.elapsed() < Duration::from_secs(20) {
-        if !matches!(child.try_wait(), Ok(None)) {
-            return false;
-        }
-        if TcpStream::connect(("127.0.0.1", port)).is_ok() {
-            return true;
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    let _ = child.kill();
-    let _ = child.wait();
-    false
+/// Where `docker-registry` says that it listens.
+fn port_in(log: &str) -> Option<u16> {
+    let (_, after) = log.split_once("listening on 127.0.0.1:")?;
+    let end = after.find(|character: char| !character.is_ascii_digit())?;
+    after[..end].parse().ok()
 }
 
-/// A port of this machine that nobody listens on.
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").expect("listen").local_addr().expect("an address").port()
+/// A port of this machine that nobody listens on, and nobody can take: one end of a connection has it.
+pub(crate) struct ClosedPort {
+    end: TcpStream,
+    _listener: TcpListener,
+}
+
+impl ClosedPort {
+    pub(crate) fn new() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("listen");
+        let end = TcpStream::connect(listener.local_addr().expect("an address")).expect("connect");
+        Self { end, _listener: listener }
+    }
+
+    pub(crate) fn number(&self) -> u16 {
+        self.end.local_addr().expect("an address").port()
+    }
 }

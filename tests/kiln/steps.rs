@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use crate::running::eventually;
 use crate::session::{Ran, Session, User, installed, is_root};
 
 /// A build of a Dockerfile that lies in a context of its own.
@@ -177,9 +178,7 @@ fn the_users_agent_is_forwarded() {
     let made = Command::new(generate).args(["-q", "-N", "", "-t", "ed25519", "-f"]).arg(&key).status();
     assert!(made.expect("ssh-keygen").success());
     // The socket's file is there a moment before anybody listens on it.
-    while std::os::unix::net::UnixStream::connect(&socket).is_err() {
-        std::thread::sleep(std::time::Duration::from_millis(10));
-    }
+    eventually(|| std::os::unix::net::UnixStream::connect(&socket).is_ok());
     let added = Command::new(&add).arg(&key).env("SSH_AUTH_SOCK", &socket).stderr(Stdio::null()).status();
     assert!(added.expect("ssh-add").success());
     with_libraries(&add, &session.path("app/add"));

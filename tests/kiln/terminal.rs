@@ -3,11 +3,13 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::process::{Child, Command};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pty::{OpenptFlags, grantpt, openpt, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
+
+use crate::running::PATIENCE;
 
 /// A command in a terminal of 50 columns and 20 rows.
 pub(crate) struct Terminal {
@@ -36,7 +38,15 @@ impl Terminal {
         // Only who has this for its terminal is told by the kernel, and the test's kiln has another, or none.
         rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), rustix::process::Signal::WINCH)
             .expect("tell kiln");
-        std::thread::sleep(Duration::from_millis(100));
+    }
+
+    /// Lets the shell start something long, and presses Ctrl-C once it runs.
+    #[track_caller]
+    pub(crate) fn interrupts_a_command(&mut self) {
+        // Sooner, it could be the shell that is interrupted, on its way to the command.
+        self.types("sh -c 'echo up $((40 + 2)); exec sleep 600'\r");
+        self.shows("up 42");
+        self.types("\u{3}");
     }
 
     /// Presses keys.
@@ -47,7 +57,7 @@ impl Terminal {
     /// Waits until the text has appeared after everything that was waited for before.
     #[track_caller]
     pub(crate) fn shows(&mut self, text: &str) {
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + PATIENCE;
         while !self.seen.contains(text) {
             assert!(Instant::now() < deadline && self.read(), "no {text:?} in {:?}", self.seen);
         }

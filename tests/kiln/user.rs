@@ -98,7 +98,9 @@ fn further_commands(session: &Session) {
     assert_eq!(session.kiln(["exec", "site", "sh", "-c", script]).fails(6).stdout, "0\n0\nbuilt\n");
     session.kiln(["exec", "site", "nosuch"]).fails(127).says(&["nosuch"]);
     session.kiln(["top", "site"]).ok().prints(&["httpd"]);
-    session.kiln(["stats", "--no-stream", "--format", "{{.Name}} {{.PIDs}}"]).ok().prints(&["site 1"]);
+    let numbers = ["stats", "--no-stream", "--format", "{{.Name}} {{.PIDs}}"];
+    // What was sent in before may still be ending.
+    eventually(|| session.kiln(numbers).ok().stdout.contains("site 1\n"));
     session.kiln(["restart", "-t", "0", "site"]).ok();
     let script = "wget -qO- http://127.0.0.1:8080/page";
     eventually(|| session.kiln(["exec", "site", "sh", "-c", script]).stdout == "hello\n");

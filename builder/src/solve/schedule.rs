@@ -227,7 +227,12 @@ mod tests {
         let (now, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
         run(&graph, jobs(3), &Cancel::default(), |_, _: &Done<'_, (), ()>| {
             most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            // Long enough for a fourth to come, and until a third has come.
             std::thread::sleep(std::time::Duration::from_millis(20));
+            let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+            while most.load(Ordering::SeqCst) < 3 && std::time::Instant::now() < deadline {
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
             now.fetch_sub(1, Ordering::SeqCst);
             Ok(())
         })

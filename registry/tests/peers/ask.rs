@@ -129,7 +129,8 @@ fn a_preflight_tells_which_right_is_missing() {
 
 #[test]
 fn a_host_where_nobody_answers_is_one_finding() {
-    let nobody = registry::Host::new(&format!("127.0.0.1:{}", free_port())).unwrap();
+    let closed = ClosedPort::new();
+    let nobody = closed.host();
     let (may_push, told) = preflight(&anonymous(), &repository(&nobody, "a/b"));
     assert!(!may_push);
     assert_eq!(told.len(), 1);

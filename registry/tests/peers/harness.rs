@@ -47,17 +47,16 @@ impl Server {
             return None;
         }
         let directory = tempfile::tempdir().unwrap();
-        let port = free_port();
-        let config = directory.path().join("config.yml");
-        std::fs::write(&config, configuration(directory.path(), port, auth, transport)).unwrap();
+        let (config, log) = (directory.path().join("config.yml"), directory.path().join("log"));
+        std::fs::write(&config, configuration(directory.path(), auth, transport)).unwrap();
         let child = Command::new("setpriv")
             .args(["--pdeathsig", "KILL", "docker-registry", "serve"])
             .arg(&config)
             .stdout(Stdio::null())
-            .stderr(std::fs::File::create(directory.path().join("log")).unwrap())
+            .stderr(std::fs::File::create(&log).unwrap())
             .spawn()
             .unwrap();
-        wait_for(port);
+        let port = port_in(&log);
         Some(Self { child, directory, host: Host::new(&format!("127.0.0.1:{port}")).unwrap() })
     }
 
@@ -91,7 +90,7 @@ impl Drop for Server {
     }
 }
 
-fn configuration(directory: &Path, port: u16, auth: &Auth, transport: Transport) -> String {
+fn configuration(directory: &Path, auth: &Auth, transport: Transport) -> String {
     let path = |name: &str| directory.join(name).display().to_string();
     let auth = match auth {
         Auth::Anonymous => String::new(),
@@ -118,8 +117,8 @@ fn configuration(directory: &Path, port: u16, auth: &Auth, transport: Transport)
         }
     };
     format!(
-        "version: 0.1\nlog:\n  level: error\nstorage:\n  filesystem:\n    rootdirectory: {}\n  delete:\n    enabled: true\n\
-         http:\n  addr: 127.0.0.1:{port}\n  secret: test\n{tls}{auth}",
+        "version: 0.1\nlog:\n  level: info\nstorage:\n  filesystem:\n    rootdirectory: {}\n  delete:\n    enabled: true\n\
+         http:\n  addr: 127.0.0.1:0\n  secret: test\n{tls}{auth}",
         path("data")
     )
 }
@@ -165,15 +164,34 @@ pub(crate) fn all_installed(programs: &[&str]) -> bool {
     }
 }
 
-/// A port of 127.0.0.1 that nobody listens on.
-pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+/// A port of 127.0.0.1 that nobody listens on, and nobody can take: one end of a connection has it.
+pub(crate) struct ClosedPort {
+    end: TcpStream,
+    _listener: TcpListener,
 }
 
-fn wait_for(port: u16) {
+impl ClosedPort {
+    pub(crate) fn new() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self { end: TcpStream::connect(listener.local_addr().unwrap()).unwrap(), _listener: listener }
+    }
+
+    pub(crate) fn host(&self) -> Host {
+        Host::new(&self.end.local_addr().unwrap().to_string()).unwrap()
+    }
+}
+
+/// The port that the kernel chose for a server, which says it once it listens.
+fn port_in(log: &Path) -> u16 {
     let started = Instant::now();
-    while TcpStream::connect(("127.0.0.1", port)).is_err() {
-        assert!(started.elapsed() < Duration::from_secs(20), "the server does not start");
+    loop {
+        let said = std::fs::read_to_string(log).unwrap();
+        let after = said.split_once("listening on 127.0.0.1:").map(|(_, after)| after);
+        let digits = after.and_then(|after| after.split_once(|character: char| !character.is_ascii_digit()));
+        if let Some((port, _)) = digits {
+            return port.parse().unwrap();
+        }
+        assert!(started.elapsed() < Duration::from_secs(60), "the server does not start: {said}");
         std::thread::sleep(Duration::from_millis(20));
     }
 }
@@ -182,7 +200,7 @@ fn wait_for(port: u16) {
 pub(crate) fn options() -> Options {
     let mut options = Options { certificates: Vec::new(), ..Options::default() };
     options.patience = Patience { first_wait: Duration::from_millis(20), ..Patience::default() };
-    options.timeouts.stall = Duration::from_secs(5);
+    options.timeouts.stall = Duration::from_secs(30);
     options
 }
 

@@ -94,7 +94,7 @@ fn stopping_asks_first_and_kills_then() {
     while !std::fs::read_to_string(polite.log_path()).unwrap().contains("ready") {
         std::thread::sleep(Duration::from_millis(5));
     }
-    polite.stop(None).unwrap();
+    polite.stop(Some(Duration::from_secs(60))).unwrap();
     assert_eq!(polite.wait().unwrap(), 9);
     let deaf = world.start(&["sleep", "1000"]);
     let begun = Instant::now();
@@ -162,7 +162,7 @@ fn published_ports_lead_into_the_container() {
     let container = create(&world.store, &options).unwrap();
     container.start().unwrap();
     let port = container.state().unwrap().running().unwrap().ports[0].host_port;
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + Duration::from_secs(60);
     let ask = || -> std::io::Result<String> {
         let mut stream = TcpStream::connect(("127.0.0.1", port))?;
         stream.write_all(b"hello")?;
@@ -283,20 +283,18 @@ fn what_a_crash_leaves_is_tidied() {
 #[test]
 fn a_hundred_in_a_row_leave_nothing() {
     let Some(world) = World::new() else { return };
-    let count = |path: &str| std::fs::read_to_string(path).unwrap().lines().count();
-    let cgroups = || count("/proc/self/mountinfo");
-    let before = (cgroups(), names_in(&world.store.path().join("tmp")));
+    let before = names_in(&world.store.path().join("tmp")).len();
     for _ in 0..100 {
         assert_eq!(world.run(&["true"]).ended, Ended::Exited(0));
     }
-    let own: Vec<_> = before.1.iter().collect();
-    let deadline = Instant::now() + Duration::from_secs(5);
+    let deadline = Instant::now() + Duration::from_secs(60);
     // Monitors end a moment after they have said so.
-    while names_in(&world.store.path().join("tmp")).len() > own.len() + 1 {
+    while names_in(&world.store.path().join("tmp")).len() > before + 1 {
         assert!(Instant::now() < deadline, "{:?}", names_in(&world.store.path().join("tmp")));
         std::thread::sleep(Duration::from_millis(5));
     }
-    assert_eq!(cgroups(), before.0);
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    assert!(!mounts.contains(world.store.path().to_str().unwrap()), "{mounts}");
     assert!(names_in(&world.store.path().join("containers")).iter().all(|name| name == "names"));
 }
 
@@ -327,7 +325,7 @@ fn a_container_is_started_again_until_it_is_stopped() {
     container.start().unwrap();
     let since = Instant::now();
     while logged_so_far(&container) < 3 {
-        assert!(since.elapsed() < Duration::from_secs(10), "it is not started again");
+        assert!(since.elapsed() < Duration::from_secs(60), "it is not started again");
         std::thread::sleep(Duration::from_millis(10));
     }
     assert!(since.elapsed() >= Duration::from_millis(300), "100 and 200 ms lie between");

@@ -25,9 +25,9 @@ fn wait_until_gone(pid: i32) {
 
 /// A killed process is dying for a moment, during which it still holds its lock.
 fn until(holds: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(2);
+    let deadline = Instant::now() + Duration::from_secs(60);
     while !holds() {
-        assert!(Instant::now() < deadline, "it takes more than two seconds");
+        assert!(Instant::now() < deadline, "it takes more than a minute");
         std::thread::sleep(Duration::from_millis(2));
     }
 }

@@ -43,18 +43,33 @@ fn a_command_that_ignores_its_input_ends_all_the_same() {
 #[test]
 fn visitors_see_what_comes_and_leave_it_running() {
     let Some(world) = World::new() else { return };
-    let mut options = world.options(&["sh", "-c", "read line; echo got $line; exit 4"]);
+    // It goes on saying something, so that the watcher can tell that it watches.
+    let script = "(while :; do echo tick; sleep 0.05; done) & read line; echo got $line; exit 4";
+    let mut options = world.options(&["sh", "-c", script]);
     options.process.stdin_open = true;
     let container = create(&world.store, &options).unwrap();
     container.start().unwrap();
+    let (mut seen, screen) = std::io::pipe().unwrap();
     let watcher = std::thread::spawn({
         let container = container.clone();
-        move || attached(b"", |attachment| container.attach(attachment).unwrap())
+        move || {
+            let attachment = Attachment {
+                stdin: None,
+                stdout: Some(screen.as_fd()),
+                stderr: None,
+                detach_keys: DetachKeys::none(),
+                signals: SignalProxy::Keep,
+            };
+            container.attach(&attachment).unwrap()
+        }
     });
-    std::thread::sleep(Duration::from_millis(100));
+    seen.read_exact(&mut [0; 5]).unwrap();
     let said = attached(b"word\n", |attachment| container.attach(attachment).unwrap());
-    assert_eq!((said.stdout.as_str(), said.ended), ("got word\n", Ended::Exited(4)));
-    assert_eq!(watcher.join().unwrap().stdout, "got word\n");
+    assert!(said.stdout.contains("got word\n") && said.ended == Ended::Exited(4), "{said:?}");
+    let mut rest = String::new();
+    seen.read_to_string(&mut rest).unwrap();
+    assert!(rest.contains("got word\n"), "{rest}");
+    assert_eq!(watcher.join().unwrap(), Ended::Exited(4));
 }
 
 /// A terminal of this test's own: what a person types at, and what they see.
@@ -107,6 +122,7 @@ fn a_terminal_is_a_terminal_and_can_be_left_and_entered_again() {
     let container = create(&world.store, &options).unwrap();
     let mut person = Person::new();
     let other_end = person.attachment().stdin.unwrap().try_clone_to_owned().unwrap();
+    let (has_left, leaving) = std::sync::mpsc::channel();
     let runner = std::thread::spawn({
         let container = container.clone();
         move || {
@@ -119,6 +135,7 @@ fn a_terminal_is_a_terminal_and_can_be_left_and_entered_again() {
                 signals: SignalProxy::Keep,
             };
             let left = container.run(&attachment).unwrap();
+            has_left.send(()).unwrap();
             (left, container.attach(&attachment).unwrap())
         }
     });
@@ -126,7 +143,7 @@ fn a_terminal_is_a_terminal_and_can_be_left_and_entered_again() {
     person.types(b"one\r");
     person.sees("got one\r\n");
     person.types(b"\x10\x11");
-    std::thread::sleep(Duration::from_millis(200));
+    leaving.recv().unwrap();
     person.types(b"two\r");
     person.sees("got two\r\n");
     person.types(b"\x04");

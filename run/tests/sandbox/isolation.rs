@@ -70,11 +70,12 @@ fn kiln_itself_cannot_be_executed() {
 #[test]
 fn abstract_sockets_of_the_host_are_out_of_reach() {
     let Some(world) = World::new() else { return };
-    let name = format!("kiln-test-{}", std::process::id());
+    let name = format!("kiln-test-{}-", std::process::id());
     let address = SocketAddr::from_abstract_name(&name).expect("an address");
     let _listener = UnixListener::bind_addr(&address).expect("a listener");
     // Busybox cannot connect to one, but the kernel lists those of the network namespace.
-    let listed = |network| world.prints(&Spec { network, ..world.shell("grep -c kiln-test- /proc/net/unix; exit 0") });
+    let listed =
+        |network| world.prints(&Spec { network, ..world.shell(&format!("grep -c @{name} /proc/net/unix; exit 0")) });
     assert_eq!(listed(Network::Host { abstract_sockets: AbstractSockets::Reachable }), "1\n");
     assert_eq!(listed(Network::None), "0\n");
 }

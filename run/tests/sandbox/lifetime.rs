@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
-use run::sandbox::{Exit, Init, Spec, Stdio, Terminal, start};
+use run::sandbox::{Exit, Init, Process, Spec, Stdio, Terminal, start};
 use rustix::process::Signal;
 
 use crate::world::World;
@@ -13,8 +13,17 @@ fn null() -> Stdio {
     Stdio::null().expect("null")
 }
 
+/// Starts a box that says so when it is ready.
+fn ready(spec: &Spec) -> Process {
+    let (mut reader, writer) = std::io::pipe().expect("a pipe");
+    let open = || File::options().read(true).write(true).open("/dev/null").expect("null");
+    let process = start(spec, Stdio::new(open(), writer, open())).expect("it starts");
+    reader.read_exact(&mut [0; 6]).expect("it is ready");
+    process
+}
+
 fn is_gone(pid: i32) -> bool {
-    let deadline = Instant::now() + Duration::from_secs(1);
+    let deadline = Instant::now() + Duration::from_secs(60);
     // Dead, and collected by whoever adopted it.
     let is_alive = || {
         let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
@@ -32,8 +41,7 @@ fn is_gone(pid: i32) -> bool {
 #[test]
 fn signals_and_kill() {
     let Some(world) = World::new() else { return };
-    let process = start(&world.shell("trap 'exit 7' TERM; sleep 60 & wait"), null()).expect("it starts");
-    std::thread::sleep(Duration::from_millis(100));
+    let process = ready(&world.shell("trap 'exit 7' TERM; echo ready; sleep 600 & wait"));
     process.signal(Signal::TERM).expect("a signal");
     assert_eq!(process.wait().expect("it ends").exit, Exit::Code(7));
     let process = start(&world.shell("sleep 60 & sleep 60"), null()).expect("it starts");
@@ -46,10 +54,15 @@ fn signals_and_kill() {
 #[test]
 fn what_runs_in_the_background_ends_too() {
     let Some(world) = World::new() else { return };
-    let script = "/bin/busybox setsid sleep 4711 >/dev/null 2>&1 & exit 0";
-    assert_eq!(world.prints(&world.shell(script)), "");
+    // So long does nobody else sleep on this machine.
+    let seconds = format!("4711{:010}", std::process::id());
+    assert_eq!(
+        world.prints(&world.shell(&format!("/bin/busybox setsid sleep {seconds} >/dev/null 2>&1 & exit 0"))),
+        ""
+    );
+    let seconds = seconds.as_bytes();
     let alive = fs::read_dir("/proc").expect("proc").flatten().any(|entry| {
-        fs::read(entry.path().join("cmdline")).is_ok_and(|line| line.windows(4).any(|part| part == b"4711"))
+        fs::read(entry.path().join("cmdline")).is_ok_and(|line| line.windows(seconds.len()).any(|part| part == seconds))
     });
     assert!(!alive);
 }
@@ -83,8 +96,7 @@ fn the_reaper_is_process_1() {
     assert_eq!(world.prints(&spec("echo $$")), "2\n");
     assert_eq!(world.run(&spec("exit 9")).expect("it runs").outcome.exit, Exit::Code(9));
     assert_eq!(world.run(&spec("kill -9 $$")).expect("it runs").outcome.exit, Exit::Code(137));
-    let process = start(&spec("trap 'exit 5' TERM; sleep 60 & wait"), null()).expect("it starts");
-    std::thread::sleep(Duration::from_millis(100));
+    let process = ready(&spec("trap 'exit 5' TERM; echo ready; sleep 600 & wait"));
     process.signal(Signal::TERM).expect("a signal");
     assert_eq!(process.wait().expect("it ends").exit, Exit::Code(5));
 }

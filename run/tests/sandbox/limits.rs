@@ -18,7 +18,7 @@ fn limited(world: &World, limits: Limits, script: &str) -> Option<crate::world::
 fn processes() {
     let Some(world) = World::new() else { return };
     let limits = Limits { pids: PidsLimit::Max(8), ..Limits::default() };
-    let script = "i=0; while [ $i -lt 20 ]; do sleep 5 & i=$((i+1)); done 2>&1";
+    let script = "i=0; while [ $i -lt 20 ]; do sleep 600 & i=$((i+1)); done 2>&1";
     let Some(said) = limited(&world, limits, script) else { return };
     assert!(said.stdout.contains("can't fork"), "{said:?}");
 }

@@ -29,7 +29,7 @@ fn a_private_network_reaches_out_and_leaves_nothing() {
     });
     let script = format!(
         "gateway=$(/bin/busybox ip route | grep default | /bin/busybox cut -d' ' -f3); \
-                          /bin/busybox nc -w 5 $gateway {port} </dev/null"
+                          /bin/busybox nc -w 60 $gateway {port} </dev/null"
     );
     let spec = Spec { network: Network::Private, ..world.shell(&script) };
     let stdout = fs::File::create(world.path("out")).expect("a file");
@@ -70,7 +70,7 @@ fn a_killed_supervisor_leaves_no_rules() {
     rustix::process::kill_process(supervisor, rustix::process::Signal::KILL).expect("a kill");
     process.wait().expect_err("its supervisor is lost");
     // The kernel removes it as the last of the socket's holders goes.
-    let gone = (0..100).any(|_| {
+    let gone = (0..3000).any(|_| {
         std::thread::sleep(std::time::Duration::from_millis(20));
         !rules().contains(&network)
     });

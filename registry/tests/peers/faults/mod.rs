@@ -30,6 +30,13 @@ fn is_blob(request: &Request) -> bool {
 fn pull_through(
     rule: impl Fn(&Request, &dyn Fn() -> Answer) -> Answer + Send + Sync + 'static,
 ) -> (Fake, Store, tempfile::TempDir, Layout, Result<ImageId, PullError>) {
+    pull_with(&anonymous(), rule)
+}
+
+fn pull_with(
+    registry: &Registry,
+    rule: impl Fn(&Request, &dyn Fn() -> Answer) -> Answer + Send + Sync + 'static,
+) -> (Fake, Store, tempfile::TempDir, Layout, Result<ImageId, PullError>) {
     let layout = Layout::new(&[3 << 20]);
     let layer = layout.manifest.layers[0].digest.to_string();
     let fake = Fake::start(move |request, honest| match is_blob(request) && request.target.ends_with(&layer) {
@@ -38,7 +45,7 @@ fn pull_through(
     });
     fake.hold("v1", &layout);
     let (directory, store) = store();
-    let pulled = anonymous().pull(&store, &fake.reference("a/b:v1"), &Platform::host(), &silent);
+    let pulled = registry.pull(&store, &fake.reference("a/b:v1"), &Platform::host(), &silent);
     (fake, store, directory, layout, pulled.map(|pulled| pulled.image))
 }
 
@@ -93,13 +100,15 @@ fn a_lying_content_range_is_not_believed() {
 #[test]
 fn a_stall_is_noticed() {
     let count = AtomicUsize::new(0);
-    let started = Instant::now();
-    let (_, _, _directory, layout, image) = pull_through(move |_, honest| match first_time(&count) {
-        true => honest().stalled(100_000, Duration::from_secs(20)),
+    let mut options = options();
+    options.timeouts.stall = Duration::from_secs(3);
+    let registry = Registry::new(options, Credentials::none()).unwrap();
+    // It goes on for longer than anybody would wait.
+    let (_, _, _directory, layout, image) = pull_with(&registry, move |_, honest| match first_time(&count) {
+        true => honest().stalled(100_000, Duration::from_secs(3600)),
         false => honest(),
     });
     assert_eq!(image.unwrap().0, layout.config_digest);
-    assert!(started.elapsed() < Duration::from_secs(15), "{:?}", started.elapsed());
 }
 
 #[test]
@@ -426,7 +435,6 @@ fn random_faults_never_leave_half_an_image() {
         source.hold("v1", &layout);
         let (_directory, store) = store();
         let name = source.reference("a/b:v1");
-        let started = Instant::now();
         let mut image = match anonymous().pull(&store, &name, &Platform::host(), &silent) {
             Ok(pulled) => {
                 pulls += 1;
@@ -438,7 +446,6 @@ fn random_faults_never_leave_half_an_image() {
                 None
             }
         };
-        assert!(started.elapsed() < Duration::from_secs(60), "seed {seed} hangs");
         let good = Fake::honest();
         good.hold("v1", &layout);
         let image = match image.take() {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::{Place, Version};
 
 /// How long the kernel may take to stop everybody.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Whether processes stand still.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

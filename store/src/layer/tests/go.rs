@@ -128,7 +128,7 @@ impl Docker {
         let log = std::fs::File::create(at("log")).unwrap();
         let daemon = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
         let docker = Self { daemon, home: home.to_owned() };
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + Duration::from_secs(120);
         while !docker.command().arg("version").output().unwrap().status.success() {
             let log = || std::fs::read_to_string(at("log")).unwrap();
             assert!(Instant::now() < deadline, "the daemon does not start: {}", log());

@@ -50,7 +50,7 @@ fn echo_after_end() -> u16 {
 
 fn exchange(address: SocketAddr, bytes: &[u8]) -> Vec<u8> {
     let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     stream.write_all(bytes).unwrap();
     stream.shutdown(Shutdown::Write).unwrap();
     let mut answer = Vec::new();
@@ -111,7 +111,10 @@ fn a_refusal_is_seen_as_a_reset() {
     if !may_enter_namespaces() {
         return;
     }
-    let nobody = TcpListener::bind((LOOPBACK, 0)).unwrap().local_addr().unwrap().port();
+    // One end of a connection has the port, so that nobody can listen there.
+    let listener = TcpListener::bind((LOOPBACK, 0)).unwrap();
+    let end = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let nobody = end.local_addr().unwrap().port();
     let (_forwarder, address) = forward_to(nobody, Protocol::Tcp);
     let mut stream = TcpStream::connect(address).unwrap();
     let error = stream.read(&mut [0]).unwrap_err();
@@ -133,7 +136,7 @@ fn datagrams_find_their_way_back() {
     });
     let clients: Vec<UdpSocket> = (0..8).map(|_| UdpSocket::bind((LOOPBACK, 0)).unwrap()).collect();
     for (number, client) in clients.iter().enumerate() {
-        client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        client.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         client.send_to(&[number as u8; 1200], address).unwrap();
     }
     for (number, client) in clients.iter().enumerate() {
@@ -145,8 +148,8 @@ fn datagrams_find_their_way_back() {
 
 #[test]
 fn a_taken_port_is_said_so() {
-    let taken = TcpListener::bind((LOOPBACK, 0)).unwrap().local_addr().unwrap();
-    let holder = TcpListener::bind(taken).unwrap();
+    let holder = TcpListener::bind((LOOPBACK, 0)).unwrap();
+    let taken = holder.local_addr().unwrap();
     let mapping = |host_port| PortMapping {
         host_ip: Some(LOOPBACK),
         host_port,
