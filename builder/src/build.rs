@@ -5,6 +5,7 @@
 //! everything else from the store. It tags nothing and syncs nothing: whoever calls it does that
 //! before saying that all is well.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
@@ -20,14 +21,15 @@ use store::{ActionKey, DiffId, ImageId, Platform, Reference, Store};
 use crate::context;
 use crate::diagnostic::{Diagnostic, Span};
 use crate::dockerfile::{self, Dockerfile};
-use crate::error::{BuildError, RequestError};
+use crate::error::{BuildError, RequestError, StepError};
 use crate::executor::Executor;
 use crate::executor::sandbox::SandboxExecutor;
-use crate::graph::{Limits, Network, Privileges, VertexId, Volume};
+use crate::graph::{Clock, Limits, Lookup, Network, Privileges, VertexId, Volume};
 use crate::lint::{self, Checks, Findings, Lint};
+use crate::plan::epoch::{self, EpochSource};
 use crate::plan::{ImageRequest, Images, Plan, Planned, plan};
 use crate::progress::{Cancel, Event, Miss, Outcome, Progress, Step};
-use crate::remote::Remote;
+use crate::remote::{Fetcher, Remote, RemoteError};
 use crate::solve::{BuildDirectory, Mode, Shown, Solution, Solver, Value};
 use crate::source::{ImageSource, ResolvedImage};
 use crate::suggest::suggest;
@@ -39,6 +41,9 @@ pub struct BuildRequest {
     pub dockerfile: DockerfileText,
     /// The build context; `None` for a Dockerfile without one.
     pub context: Option<MainContext>,
+    /// When the context was made, if it is one that says so: the commit, the file on its server, the newest file of
+    /// the archive.
+    pub context_time: Option<Timestamp>,
     /// `--build-context`, by name in lower case.
     pub contexts: BTreeMap<String, NamedContext>,
     /// `--target`: a stage's name or number.
@@ -216,6 +221,7 @@ impl BuildRequest {
         Self {
             dockerfile,
             context: None,
+            context_time: None,
             contexts: BTreeMap::new(),
             target: None,
             build_args: BTreeMap::new(),
@@ -245,6 +251,8 @@ pub struct Built {
     pub image: ImageId,
     /// Its config, which is in the store as a blob.
     pub config: ImageConfig,
+    /// `SOURCE_DATE_EPOCH`, if somebody gave it.
+    pub epoch: Option<Timestamp>,
     /// Its layers, lowest first, all in the store.
     pub layers: Vec<DiffId>,
     /// What came of each step.
@@ -399,14 +407,50 @@ impl Parties<'_> {
     fn plan_of(&self, dockerfile: &Dockerfile) -> Result<Planned, BuildError> {
         let (mut images, mut of_images) = (Images::new(), Vec::new());
         let now = now();
+        let (epoch, request) = self.epoch(dockerfile)?;
         loop {
-            match plan(dockerfile, self.request, &images, now)? {
+            match plan(dockerfile, &request, epoch, &images, now)? {
                 Plan::Ready(mut planned) => {
                     planned.diagnostics.append(&mut of_images);
                     return Ok(*planned);
                 }
                 Plan::Needs(missing) => self.resolve(missing, dockerfile, &mut images, &mut of_images)?,
             }
+        }
+    }
+
+    /// The build's clock, and the request with the time instead of whose it is.
+    fn epoch(&self, dockerfile: &Dockerfile) -> Result<(Option<Timestamp>, Cow<'_, BuildRequest>), BuildError> {
+        let time = match epoch::source(dockerfile, self.request)? {
+            EpochSource::Literal(time) => return Ok((time, Cow::Borrowed(self.request))),
+            EpochSource::Timeless => None,
+            EpochSource::Context => self.request.context_time,
+            EpochSource::Remote(remote) => self.time_of(&remote)?,
+        };
+        let mut request = self.request.clone();
+        let text = time.map_or_else(String::new, |time| time.secs.to_string());
+        request.build_args.insert(epoch::NAME.to_owned(), text);
+        Ok((time, Cow::Owned(request)))
+    }
+
+    fn time_of(&self, remote: &Remote) -> Result<Option<Timestamp>, BuildError> {
+        let fetcher = Fetcher {
+            store: self.store,
+            sources: self.sources,
+            secrets: &self.request.secrets,
+            clock: Clock::Preserve { epoch: None, now: Timestamp::default() },
+            lookup: Lookup::Cached,
+            cancel: &self.request.cancel,
+            report: &|_| {},
+        };
+        let failed = |error: StepError| match error {
+            StepError::Remote(RemoteError::Cancelled) => BuildError::Cancelled,
+            error => BuildError::Epoch(Box::new(error)),
+        };
+        let fetched = fetcher.fetch(remote).map_err(|error| failed(error.into()))?;
+        match fetched.time {
+            Some(time) => Ok(Some(time)),
+            None => context::newest_in_archive(self.store, fetched.layer).map_err(failed),
         }
     }
 
@@ -483,6 +527,7 @@ impl Parties<'_> {
         let image = self.store.put_image(&config.to_bytes()).map_err(BuildError::Result)?;
         Ok(Built {
             image,
+            epoch: planned.epoch,
             layers: config.rootfs.diff_ids.clone(),
             config,
             steps: solutions.iter().map(|solution| solution.report.clone()).collect(),

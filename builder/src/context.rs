@@ -13,7 +13,7 @@ use std::sync::Arc;
 use store::compress::{Expansion, decompress};
 use store::fs::{Dir, Kind};
 use store::scan::{Attributes, Ownership, ScanError, ScanOptions, Times, Verdict, scan};
-use store::tree::{Leaf, Node};
+use store::tree::{Directory, Leaf, Node, Timestamp};
 use store::{Contents, DiffId, RelPath, StatCache, Store, StoreError, Tree};
 
 use crate::build::{ContextDirectory, DockerfileText};
@@ -177,6 +177,29 @@ pub fn unpack(store: &Store, file: &mut File) -> Result<Option<DiffId>, StepErro
     }
     let plain = decompress(again()?).map_err(StepError::Archive)?.limit(Expansion::default());
     Ok(Some(store.import_layer(plain, None)?.diff_id()))
+}
+
+/// The time of the newest file in a layer.
+pub fn newest(store: &Store, layer: DiffId) -> Result<Option<Timestamp>, StepError> {
+    let rootfs = Rootfs::of_image(vec![layer]);
+    Ok(newest_below(rootfs.tree(store)?.directory()))
+}
+
+/// The time of the newest file in an archive that is the one file of a layer; `None` for what is no archive.
+pub(crate) fn newest_in_archive(store: &Store, layer: DiffId) -> Result<Option<Timestamp>, StepError> {
+    match crate::solve::unpacked(store, layer)? {
+        unpacked if unpacked == layer => Ok(None),
+        unpacked => newest(store, unpacked),
+    }
+}
+
+fn newest_below(directory: &Directory) -> Option<Timestamp> {
+    let times = directory.entries().iter().filter_map(|(_, entry)| match &entry.node {
+        Node::Directory(below) => newest_below(below),
+        Node::Leaf(Leaf::File { .. }) => Some(entry.metadata.mtime),
+        Node::Leaf(_) => None,
+    });
+    times.max()
 }
 
 /// Whether something is a tar, compressed or not: whether its first header adds up.

@@ -72,6 +72,9 @@ pub enum BuildError {
         #[source]
         source: Box<StepError>,
     },
+    /// The source that `SOURCE_DATE_EPOCH` names cannot be had.
+    #[error("cannot find out the time of the source that SOURCE_DATE_EPOCH names")]
+    Epoch(#[source] Box<StepError>),
     /// The finished image cannot be kept.
     #[error(transparent)]
     Result(store::image::ImageError),
@@ -92,7 +95,12 @@ impl BuildError {
             Self::Plan(diagnostic) => Some(diagnostic.span),
             Self::Image { span, .. } => *span,
             Self::Failed { step, .. } | Self::Step { step, .. } => step.span,
-            Self::Context(_) | Self::Request(_) | Self::Result(_) | Self::Store(_) | Self::Cancelled => None,
+            Self::Context(_)
+            | Self::Request(_)
+            | Self::Epoch(_)
+            | Self::Result(_)
+            | Self::Store(_)
+            | Self::Cancelled => None,
         }
     }
 }
@@ -111,8 +119,8 @@ pub enum RequestError {
     /// `BUILDKIT_DOCKERFILE_CHECK` chooses nothing.
     #[error("the build argument BUILDKIT_DOCKERFILE_CHECK: {0}")]
     Checks(#[source] ChecksError),
-    /// `SOURCE_DATE_EPOCH` is no number of seconds.
-    #[error("invalid SOURCE_DATE_EPOCH: {0:?} is not a whole number of seconds since 1970")]
+    /// `SOURCE_DATE_EPOCH` is no number of seconds and names no source.
+    #[error("invalid SOURCE_DATE_EPOCH: {0}: neither seconds since 1970, nor `context`, nor a stage or named context")]
     Epoch(String),
     /// Something that kiln does not do.
     #[error("{0} is not supported yet")]

@@ -184,8 +184,7 @@ fn build(args: &Args, style: Style, context: &Context) -> Result<ExitCode, Failu
     }
     let Some(deliveries) = deliveries else { return Ok(ExitCode::SUCCESS) };
     store.sync()?;
-    let epoch = request.build_args.get("SOURCE_DATE_EPOCH").and_then(|epoch| epoch.parse().ok());
-    let epoch = epoch.map(store::tree::Timestamp::from_secs);
+    let epoch = built.first().and_then(|built| built.epoch);
     deliveries.deliver(&finish::Made { store: &store, built: &built, epoch }, context)?;
     Ok(ExitCode::SUCCESS)
 }

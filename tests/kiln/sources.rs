@@ -442,3 +442,39 @@ fn c027_named_contexts_of_every_kind_replace_stages_images_and_names() {
         session.kiln(["build", "--build-context", place, context]).fails(1).says(&[words]);
     }
 }
+
+#[test]
+fn a080_the_build_may_have_the_time_of_a_source() {
+    let session = Session::new();
+    let web = Web::start();
+    // The server's time, 2009-02-13, comes before that of the archive's files.
+    web.file("/app.tar", tar_of(&[("Dockerfile", "FROM scratch\nCOPY Dockerfile /\n")]));
+    let local = session.context("local", "FROM scratch\nCOPY Dockerfile /\n");
+    let archive = format!("ADD {} /", web.url("/app.tar"));
+    let stage = session.context(
+        "stage",
+        &format!("ARG SOURCE_DATE_EPOCH=Lender\nFROM scratch AS lender\n{archive}\nFROM scratch\nCOPY Dockerfile /\n"),
+    );
+    let (url, local, stage) = (web.url("/app.tar"), local.to_str().unwrap(), stage.to_str().unwrap());
+    let named = format!("lender={url}");
+    let created = |arguments: &[&str]| {
+        session.kiln(["build", "-q", "-t", "a"].iter().chain(arguments)).ok();
+        session.kiln(["inspect", "-f", "{{.Created}}", "a"]).ok().stdout.trim().to_owned()
+    };
+    let server = "2009-02-13T23:31:30Z";
+    let context = "SOURCE_DATE_EPOCH=context";
+    assert_eq!(created(&["--build-arg", context, &url]), server, "the context's");
+    assert_eq!(created(&["--build-arg", context, &url]), server, "and again, from the cache");
+    assert_eq!(created(&["--build-arg", context, local]), "1980-01-01T00:00:00Z", "a directory has none");
+    assert_eq!(created(&[stage]), server, "a stage's");
+    assert_eq!(created(&["--build-arg", "SOURCE_DATE_EPOCH=1500000000", stage]), "2017-07-14T02:40:00Z");
+    let lender = "SOURCE_DATE_EPOCH=lender";
+    assert_eq!(created(&["--build-arg", lender, "--build-context", &named, local]), server, "a named context's");
+    let refused = |dockerfile: &str, words: &[&str]| {
+        session.kiln_with_input(["build", "-"], dockerfile).fails(1).says(words);
+    };
+    refused("ARG SOURCE_DATE_EPOCH=soon\nFROM scratch\n", &["invalid SOURCE_DATE_EPOCH: soon"]);
+    let rules = ["<stdin>:2", "SOURCE_DATE_EPOCH stage does not meet source-only requirements: unsupported COPY"];
+    refused("ARG SOURCE_DATE_EPOCH=a\nFROM scratch AS a\nCOPY a /\nFROM scratch\n", &rules);
+    refused("ARG SOURCE_DATE_EPOCH=a\nFROM scratch AS a\nADD a /\nFROM scratch\n", &["a single HTTP(S) or Git ADD"]);
+}

@@ -11,6 +11,7 @@
 
 mod amend;
 mod command;
+pub mod epoch;
 mod files;
 mod metadata;
 mod reach;
@@ -71,6 +72,8 @@ pub struct Planned {
     pub image: StageImage,
     /// What the build takes for the time.
     pub clock: Clock,
+    /// `SOURCE_DATE_EPOCH`, if somebody gave it.
+    pub epoch: Option<Timestamp>,
     /// What there is to say about the Dockerfile.
     pub diagnostics: Vec<Diagnostic>,
     /// What there is to say about the request.
@@ -81,11 +84,12 @@ pub struct Planned {
 pub fn plan(
     dockerfile: &Dockerfile,
     request: &BuildRequest,
+    epoch: Option<Timestamp>,
     images: &Images,
     now: Timestamp,
 ) -> Result<Plan, BuildError> {
     let globals = scope::globals(dockerfile, request)?;
-    let clock = scope::clock(request, &globals, now)?;
+    let clock = scope::clock(request, epoch, now);
     let stages = reach::Stages::new(dockerfile, request, &globals)?;
     let target = stages.target()?;
     let reached = stages.reachable(target, images)?;
@@ -96,7 +100,7 @@ pub fn plan(
     for stage in &reached.stages {
         planner.plan_stage(*stage)?;
     }
-    Ok(Plan::Ready(Box::new(planner.finish(target))))
+    Ok(Plan::Ready(Box::new(Planned { epoch, ..planner.finish(target) })))
 }
 
 /// What of a file a target needs, as far as it can be told without any image.

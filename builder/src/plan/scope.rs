@@ -9,7 +9,6 @@ use super::{PlanError, error_at};
 use crate::build::{BuildRequest, Timestamps};
 use crate::diagnostic::Span;
 use crate::dockerfile::{Dockerfile, Escape, Word};
-use crate::error::RequestError;
 use crate::expand::{Expanded, Lookup, expand};
 use crate::graph::Clock;
 
@@ -164,19 +163,12 @@ pub(super) fn is_ineffective(name: &str, value: &str) -> bool {
     }
 }
 
-/// What the build takes for the time: the argument, a global default, or the constant (docs/cache.md).
-/// An empty value is none.
-pub(super) fn clock(request: &BuildRequest, globals: &Variables, now: Timestamp) -> Result<Clock, RequestError> {
-    let given = request.build_args.get("SOURCE_DATE_EPOCH").map(String::as_str);
-    let epoch = match given.or_else(|| globals.get("SOURCE_DATE_EPOCH")) {
-        None | Some("") => None,
-        Some("context") => return Err(RequestError::Unsupported("SOURCE_DATE_EPOCH=context".to_owned())),
-        Some(text) => Some(text.parse().map(Timestamp::from_secs).map_err(|_| RequestError::Epoch(text.to_owned()))?),
-    };
-    Ok(match request.timestamps {
+/// What the build takes for the time: `SOURCE_DATE_EPOCH`, or the constant (docs/cache.md).
+pub(super) fn clock(request: &BuildRequest, epoch: Option<Timestamp>, now: Timestamp) -> Clock {
+    match request.timestamps {
         Timestamps::Clamp => Clock::Epoch(epoch.unwrap_or(DEFAULT_EPOCH)),
         Timestamps::Preserve => Clock::Preserve { epoch, now },
-    })
+    }
 }
 
 /// A platform given in the Dockerfile.

@@ -111,6 +111,7 @@ impl<'a> Planner<'a> {
             root: state.root,
             image: state.image,
             clock: self.clock,
+            epoch: None,
             diagnostics: self.diagnostics,
             notices,
         }

@@ -53,6 +53,8 @@ pub struct Fetched {
     pub key: ActionKey,
     /// Whether it was known.
     pub outcome: Outcome,
+    /// When it was made: the commit, or the file as its server says.
+    pub time: Option<Timestamp>,
 }
 
 impl Fetcher<'_> {
@@ -74,7 +76,7 @@ impl Fetcher<'_> {
 
     pub(super) fn hit(&self, key: ActionKey, result: &ActionResult) -> Fetched {
         let layer = result.layer.expect("only results with a layer are known");
-        Fetched { layer, key, outcome: Outcome::Hit { saved: Some(result.duration) } }
+        Fetched { layer, key, outcome: Outcome::Hit { saved: Some(result.duration) }, time: time_of(&result.facts) }
     }
 
     /// Keeps a tree as a layer, and what is known of it.
@@ -88,7 +90,7 @@ impl Fetcher<'_> {
         let parts = fetch.parts.iter().filter(is_shown).cloned().collect();
         let record = KeyRecord { step: format!("fetch\n{description}"), description, parts };
         self.store.put_action(fetch.key, &record, &result)?;
-        Ok(Fetched { layer, key: fetch.key, outcome: Outcome::Built })
+        Ok(Fetched { layer, key: fetch.key, outcome: Outcome::Built, time: time_of(&fetch.facts) })
     }
 
     /// The time that everything fetched has, unless times are kept.
@@ -144,6 +146,13 @@ impl Fetch {
         let key = key::of_parts(operation, &parts);
         Self { key, parts, facts: BTreeMap::new(), description, started: Instant::now() }
     }
+}
+
+/// Results remember when what was fetched was made.
+pub(super) const TIME: &str = "time";
+
+fn time_of(facts: &BTreeMap<String, String>) -> Option<Timestamp> {
+    facts.get(TIME)?.parse().ok().map(Timestamp::from_secs)
 }
 
 /// A directory that belongs to root.

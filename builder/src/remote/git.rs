@@ -20,7 +20,7 @@ use store::{RelPath, Tree};
 
 use super::RemoteError;
 use super::address::{GitDirectory, GitSource, Submodules, redacted, split_url, unescaped};
-use super::fetch::{Fetch, Fetched, Fetcher, POLL, Scheme, base64};
+use super::fetch::{Fetch, Fetched, Fetcher, POLL, Scheme, TIME, base64};
 use crate::copy::select::{entry_at, resolve};
 
 /// No honest repository takes longer.
@@ -39,6 +39,7 @@ pub(super) fn fetch(fetcher: &Fetcher<'_>, source: &GitSource) -> Result<Fetched
     let temporary = fetcher.store.temporary()?;
     let directory = temporary.path().join("tree");
     let time = git.check_out(&directory, &found)?;
+    fetch.facts.insert(TIME.to_owned(), time.secs.to_string());
     let time = fetcher.time().unwrap_or(time);
     fetch.facts.insert("commit".to_owned(), found.id);
     let Scan { tree, contents, .. } = read(&directory, source.directory, time)?;

@@ -9,7 +9,7 @@ use store::{Contents, Name, RelPath};
 
 use super::RemoteError;
 use super::address::{Algorithm, Checksum, UrlSource, redacted, split_url};
-use super::fetch::{Fetch, Fetched, Fetcher, Scheme, root};
+use super::fetch::{Fetch, Fetched, Fetcher, Scheme, TIME, root};
 use crate::source::{Answer, Download, Validators};
 
 /// No honest file is larger.
@@ -51,6 +51,7 @@ pub(super) fn fetch(fetcher: &Fetcher<'_>, source: &UrlSource) -> Result<Fetched
     check(source, &mut file)?;
     fetch.facts.extend(validators.etag.map(|etag| (ETAG.to_owned(), etag)));
     fetch.facts.extend(validators.modified.map(|modified| (MODIFIED.to_owned(), modified)));
+    fetch.facts.extend(mtime.map(|time| (TIME.to_owned(), time.secs.to_string())));
     let mtime = fetcher.time().unwrap_or_else(|| mtime.unwrap_or_default());
     keep(fetcher, source, &fetch, &mut file, mtime)
 }

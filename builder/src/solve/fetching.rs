@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use store::compress::{Expansion, decompress};
 use store::tree::{Leaf, Node};
-use store::{DiffId, StoreError};
+use store::{DiffId, Store, StoreError};
 
 use super::copying::is_archive;
 use super::{Rootfs, Solved, Solver, Value, at};
@@ -32,7 +32,7 @@ impl Solver<'_> {
         })?;
         let layer = match op.archive {
             Archives::Keep => fetched.layer,
-            Archives::Unpack => self.unpacked(fetched.layer).map_err(|error| at(vertex, error))?,
+            Archives::Unpack => unpacked(self.store, fetched.layer).map_err(|error| at(vertex, error))?,
         };
         let value = Value::Rootfs(Arc::new(Rootfs::of_image(vec![layer])));
         Ok(Solved { outcome: fetched.outcome, key: Some(fetched.key), ..Solved::source(value) })
@@ -43,17 +43,17 @@ impl Solver<'_> {
         self.store.hold([self.store.layer_path(layer).as_path()])?;
         Ok(Solved::source(Value::Rootfs(Arc::new(Rootfs::of_image(vec![layer])))))
     }
+}
 
-    /// A named context is an archive's files, or the one file (docs/dockerfile.md, C027).
-    fn unpacked(&self, layer: DiffId) -> Result<DiffId, StepError> {
-        let rootfs = Rootfs::of_image(vec![layer]);
-        let (tree, contents) = (rootfs.tree(self.store)?, rootfs.contents(self.store)?);
-        let Some((_, entry)) = tree.directory().entries().first() else { return Ok(layer) };
-        let Node::Leaf(Leaf::File { content, .. }) = &entry.node else { return Ok(layer) };
-        if !is_archive(&contents, *content) {
-            return Ok(layer);
-        }
-        let plain = decompress(contents.open(*content)?).map_err(StepError::Archive)?.limit(Expansion::default());
-        Ok(self.store.import_layer(plain, None)?.diff_id())
+/// A named context is an archive's files, or the one file (docs/dockerfile.md, C027).
+pub(crate) fn unpacked(store: &Store, layer: DiffId) -> Result<DiffId, StepError> {
+    let rootfs = Rootfs::of_image(vec![layer]);
+    let (tree, contents) = (rootfs.tree(store)?, rootfs.contents(store)?);
+    let Some((_, entry)) = tree.directory().entries().first() else { return Ok(layer) };
+    let Node::Leaf(Leaf::File { content, .. }) = &entry.node else { return Ok(layer) };
+    if !is_archive(&contents, *content) {
+        return Ok(layer);
     }
+    let plain = decompress(contents.open(*content)?).map_err(StepError::Archive)?.limit(Expansion::default());
+    Ok(store.import_layer(plain, None)?.diff_id())
 }

@@ -31,6 +31,7 @@ use std::time::{Duration, Instant};
 use store::{ActionKey, DiffId, Store};
 
 pub use bind::{Shown, WriteTreeError};
+pub(crate) use fetching::unpacked;
 pub use record::BuildDirectory;
 pub use rootfs::Rootfs;
 

@@ -8,10 +8,11 @@ use std::io::{Read, Seek, Write};
 use std::path::Path;
 
 use builder::build::{ContextDirectory, DockerfileText, MainContext, NamedContext};
-use builder::context::{locate, locate_in_layer, unpack};
+use builder::context::{locate, locate_in_layer, newest, unpack};
 use builder::progress::Transfer;
-use builder::remote::{Fetcher, Remote, RemoteError};
+use builder::remote::{Fetched, Fetcher, Remote, RemoteError};
 use store::archive::{LayoutImage, LoadOptions, Source};
+use store::tree::Timestamp;
 use store::{Contents, DiffId, Platform, Reference, Store, StoreError};
 
 use crate::report::{Failure, UsageError};
@@ -26,6 +27,8 @@ pub(super) struct Found {
     pub(super) dockerfile: DockerfileText,
     /// The files, if there are any.
     pub(super) context: Option<MainContext>,
+    /// When they were made, if they are of a kind that says so.
+    pub(super) time: Option<Timestamp>,
 }
 
 /// Finds the Dockerfile and the files that a command line names.
@@ -57,12 +60,13 @@ fn any(context: &Path, file: Option<&Path>, fetcher: &Fetcher<'_>) -> Result<Fou
     match Remote::parse_context(&text)?.filter(|_| !is_ambiguous) {
         None => in_directory(context, file, fetcher),
         Some(remote @ Remote::Git(_)) => {
-            let layer = fetch(fetcher, &remote)?;
-            in_layer(layer, remote.to_string(), file, fetcher)
+            let Fetched { layer, time, .. } = fetcher.fetch(&remote)?;
+            Ok(Found { time, ..in_layer(layer, remote.to_string(), file, fetcher)? })
         }
         Some(remote @ Remote::Url(_)) => {
-            let mut downloaded = downloaded(fetcher, &remote)?;
-            in_file(&mut downloaded, remote.to_string(), file, fetcher)
+            let (mut downloaded, time) = downloaded(fetcher, &remote)?;
+            let found = in_file(&mut downloaded, remote.to_string(), file, fetcher)?;
+            Ok(Found { time: time.or(found.time), ..found })
         }
     }
 }
@@ -136,7 +140,8 @@ fn on_stdin(file: Option<&Path>, fetcher: &Fetcher<'_>) -> Result<Found, Failure
 /// An archive is a context, a text a Dockerfile without one.
 fn in_file(bytes: &mut File, name: String, file: Option<&Path>, fetcher: &Fetcher<'_>) -> Result<Found, Failure> {
     if let Some(layer) = unpack(fetcher.store, bytes)? {
-        return in_layer(layer, name, file, fetcher);
+        let time = newest(fetcher.store, layer)?;
+        return Ok(Found { time, ..in_layer(layer, name, file, fetcher)? });
     }
     if let Some(file) = file.filter(|file| !is_stdin(file) && !is_url(file)) {
         return Err(UsageError::wrong(format!(
@@ -148,7 +153,7 @@ fn in_file(bytes: &mut File, name: String, file: Option<&Path>, fetcher: &Fetche
         Some(file) => elsewhere(file, fetcher)?,
         None => text_of(bytes, name)?,
     };
-    Ok(Found { dockerfile, context: None })
+    Ok(Found { dockerfile, context: None, time: None })
 }
 
 fn in_layer(layer: DiffId, name: String, file: Option<&Path>, fetcher: &Fetcher<'_>) -> Result<Found, Failure> {
@@ -157,7 +162,7 @@ fn in_layer(layer: DiffId, name: String, file: Option<&Path>, fetcher: &Fetcher<
         Some(file) => locate_in_layer(fetcher.store, layer, Some(&file.to_string_lossy()))?,
         None => locate_in_layer(fetcher.store, layer, None)?,
     };
-    Ok(Found { dockerfile, context: Some(MainContext::Layer { layer, name }) })
+    Ok(Found { dockerfile, context: Some(MainContext::Layer { layer, name }), time: None })
 }
 
 /// The Dockerfile, and the ignore file that stands beside it under its name.
@@ -166,7 +171,7 @@ fn in_directory(context: &Path, file: Option<&Path>, fetcher: &Fetcher<'_>) -> R
     let path = match file {
         Some(file) if is_stdin(file) || is_url(file) => {
             let context = ContextDirectory { path: context.to_owned(), ignore_file: None };
-            return Ok(Found { dockerfile: elsewhere(file, fetcher)?, context: Some(context.into()) });
+            return Ok(Found { dockerfile: elsewhere(file, fetcher)?, context: Some(context.into()), time: None });
         }
         Some(file) if file.exists() || file.is_absolute() => Some(file.to_owned()),
         Some(file) => {
@@ -182,7 +187,7 @@ fn in_directory(context: &Path, file: Option<&Path>, fetcher: &Fetcher<'_>) -> R
         }
     }
     let context = ContextDirectory { path: context.to_owned(), ignore_file };
-    Ok(Found { dockerfile, context: Some(context.into()) })
+    Ok(Found { dockerfile, context: Some(context.into()), time: None })
 }
 
 /// A Dockerfile on standard input or by its URL.
@@ -191,18 +196,14 @@ fn elsewhere(file: &Path, fetcher: &Fetcher<'_>) -> Result<DockerfileText, Failu
         return short(std::io::stdin().lock(), "<stdin>".into());
     }
     match Remote::parse(&file.to_string_lossy())? {
-        Some(remote @ Remote::Url(_)) => text_of(&mut downloaded(fetcher, &remote)?, remote.to_string()),
+        Some(remote @ Remote::Url(_)) => text_of(&mut downloaded(fetcher, &remote)?.0, remote.to_string()),
         _ => Err(UsageError::wrong(format!("{} is no URL of a file", file.display()))),
     }
 }
 
-fn fetch(fetcher: &Fetcher<'_>, remote: &Remote) -> Result<DiffId, Failure> {
-    Ok(fetcher.fetch(remote)?.layer)
-}
-
-/// The one file of what was fetched.
-fn downloaded(fetcher: &Fetcher<'_>, remote: &Remote) -> Result<File, Failure> {
-    let layer = fetch(fetcher, remote)?;
+/// The one file of what was fetched, and its time if the server says it.
+fn downloaded(fetcher: &Fetcher<'_>, remote: &Remote) -> Result<(File, Option<Timestamp>), Failure> {
+    let Fetched { layer, time, .. } = fetcher.fetch(remote)?;
     let tree = fetcher.store.root_tree(&[layer])?;
     let mut file = spool(fetcher.store)?;
     if let Some((_, entry)) = tree.directory().entries().first()
@@ -211,7 +212,7 @@ fn downloaded(fetcher: &Fetcher<'_>, remote: &Remote) -> Result<File, Failure> {
         let contents = Contents::of_layers(fetcher.store, &[layer])?;
         std::io::copy(&mut contents.open(*content)?, &mut file)?;
     }
-    Ok(file)
+    Ok((file, time))
 }
 
 fn text_of(file: &mut File, name: String) -> Result<DockerfileText, Failure> {

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use builder::ImageSource;
 use builder::build::{BuildRequest, CacheUse, NamedContext, SecretSource, Timestamps};
 use builder::graph::{Clock, Lookup};
+use builder::plan::epoch;
 use builder::plan::scope::DEFAULT_EPOCH;
 use builder::progress::Cancel;
 use builder::remote::Fetcher;
 use registry::Family;
-use store::tree::Timestamp;
 use store::{Platform, Store};
 
 use super::{Args, place};
@@ -153,6 +153,7 @@ impl Args {
         let found = place::find(&self.context, self.file.as_deref(), self.ignorefile.as_deref(), &fetcher)?;
         let mut request = BuildRequest::new(found.dockerfile);
         request.context = found.context;
+        request.context_time = found.time;
         request.cancel = cancel.clone();
         request.target = self.target.clone();
         request.build_args = build_args;
@@ -201,7 +202,7 @@ impl Args {
 
     /// What the times of a fetched context are cut to.
     fn clock(&self, build_args: &BTreeMap<String, String>) -> Clock {
-        let epoch = build_args.get("SOURCE_DATE_EPOCH").and_then(|text| text.parse().ok()).map(Timestamp::from_secs);
+        let epoch = build_args.get("SOURCE_DATE_EPOCH").and_then(|text| epoch::seconds(text));
         match self.timestamps {
             TimestampsArg::Clamp => Clock::Epoch(epoch.unwrap_or(DEFAULT_EPOCH)),
             TimestampsArg::Preserve => Clock::Preserve { epoch, now: epoch.unwrap_or_default() },
