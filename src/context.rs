@@ -34,8 +34,14 @@ impl Context {
 
     /// Writes one line of data to standard output.
     pub(crate) fn print(&self, line: impl std::fmt::Display) -> Result<(), Failure> {
-        Ok(writeln!(stdout(), "{line}")?)
+        Ok(writeln!(stdout(), "{}", shown(line.to_string()))?)
     }
+}
+
+/// What is written of data that others may have chosen (labels, names): to a terminal only what cannot drive it;
+/// to a program, as it is.
+pub(crate) fn shown(data: String) -> String {
+    if io::stdout().is_terminal() { crate::ui::sanitize::text(&data) } else { data }
 }
 
 /// Standard output, for data alone.

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use serde_json::{Map, Value};
 
 use super::template::{Template, TemplateError};
+use crate::context::shown;
 use crate::ui::sanitize::{self, Colours};
 
 /// How the user wants a list.
@@ -60,14 +61,14 @@ impl Listing {
             Style::Json => rows.iter().try_for_each(|row| writeln!(out, "{row}"))?,
             Style::Plain(template) => {
                 for row in rows {
-                    writeln!(out, "{}", template.render(row)?)?;
+                    writeln!(out, "{}", shown(template.render(row)?))?;
                 }
             }
             Style::Table(template) => {
                 let headings = self.columns.iter().map(|column| (column.field.to_owned(), column.heading.into()));
                 let mut lines = vec![template.render(&Value::Object(headings.collect::<Map<_, _>>()))?];
                 for row in rows {
-                    lines.push(template.render(row)?);
+                    lines.push(shown(template.render(row)?));
                 }
                 align(
                     &lines.iter().map(|line| line.split('\t').map(str::to_owned).collect()).collect::<Vec<_>>(),

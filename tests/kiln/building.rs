@@ -1,6 +1,7 @@
 //! From a Dockerfile to an image, as a user types it.
 
 use crate::session::Session;
+use crate::terminal::Terminal;
 
 #[test]
 fn a_second_build_runs_nothing_and_makes_the_same_image() {
@@ -93,4 +94,16 @@ fn a_dockerfile_shows_no_file_outside_of_its_context() {
         .kiln(["build".as_ref(), "-f".as_ref(), outside.as_os_str(), context.as_os_str()])
         .fails(1)
         .says(&["secret"]);
+}
+
+/// threats.md A44: what others chose reaches a program as it is, and a terminal only harmlessly.
+#[test]
+fn a_label_does_not_drive_the_terminal() {
+    let session = Session::new();
+    session.build("app", &session.context("app", "FROM scratch\nLABEL a=\"be\u{1b}]0;pwn\u{7}\u{1b}[2Jfore\"\n"));
+    let arguments = ["inspect", "-f", "{{.Config.Labels.a}} after", "app"];
+    assert_eq!(session.kiln(arguments).ok().stdout, "be\u{1b}]0;pwn\u{7}\u{1b}[2Jfore after\n");
+    let mut command = session.command();
+    command.args(arguments);
+    Terminal::run(command).shows("before after");
 }
