@@ -340,3 +340,19 @@ fn a_container_is_started_again_until_it_is_stopped() {
 fn logged_so_far(container: &Container) -> usize {
     std::fs::read_to_string(container.log_path()).unwrap().lines().count()
 }
+
+/// Whenever it is asked: while it runs, as it ends, and while it waits to be started again.
+#[test]
+fn a_stop_is_never_lost_between_two_lives() {
+    let Some(world) = World::new() else { return };
+    let mut options = world.options(&["true"]);
+    options.restart = RestartPolicy::Always;
+    for microseconds in (0..40).map(|round| round * 500) {
+        let container = create(&world.store, &options).unwrap();
+        container.start().unwrap();
+        std::thread::sleep(Duration::from_micros(microseconds));
+        container.stop(Some(Duration::ZERO)).unwrap();
+        assert_eq!(container.state().unwrap().status(), "exited", "after {microseconds} us");
+        container.remove(Force::No).unwrap();
+    }
+}

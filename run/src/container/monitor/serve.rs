@@ -375,8 +375,9 @@ impl Server {
         let Some(wait) = restarts.next(policy, exited.code, ran) else { return false };
         self.started.life.restarts = restarts.count;
         let _told_anyway = self.record(Phase::Restarting(exited.clone()), error.map(str::to_owned));
-        // Who waited for the end, or watched, has seen it.
-        for mut client in std::mem::take(&mut self.clients) {
+        // Who waited for the end, or watched, has seen it. Who has not said yet what for may have come to stop it.
+        let came_for_it = |client: &mut Client| client.role != Role::Visitor;
+        for mut client in self.clients.extract_if(.., came_for_it) {
             client.connection.queue(&Frame::Report(Report::Exited(exited.clone())));
             client.connection.flush();
         }
