@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::identity::{IdMap, IdRange, Standing};
 use crate::network;
-use crate::sandbox::{self, CgroupLayout, Durability, Rootfs, SandboxError, Spec, UserNamespace};
+use crate::sandbox::{self, CgroupLayout, Durability, Lower, Rootfs, SandboxError, Spec, UserNamespace};
 use crate::sys;
 
 /// What a plan depends on besides the spec.
@@ -123,7 +123,8 @@ fn trial(directory: &Path, tier: &Tier, user_namespace: UserNamespace) -> Option
             return Some(SandboxError::RootFilesystem { source: error.into() });
         }
     }
-    let rootfs = Rootfs::Overlay { lowers: vec![lower], data: None, upper, work, durability: Durability::Durable };
+    let lowers = vec![Lower::direct(lower)];
+    let rootfs = Rootfs::Overlay { lowers, data: None, upper, work, durability: Durability::Durable };
     let spec = Spec { user_namespace, ..Spec::new(rootfs, vec!["/kiln-probe".into()]) };
     let error = sandbox::fails_to_start(&spec, tier);
     let _litter = std::fs::remove_dir_all(&place);

@@ -1,8 +1,8 @@
 //! Layers unpacked as directories that overlayfs can stack.
 //!
 //! ```text
-//!   checkouts/<diff id>[.<chain id>][.stubs]/root    the directory
-//!                                           /made    the boot id of whoever made it
+//!   checkouts/<diff id>[.<chain id>][.stubs|.nested]/root    the directory
+//!                                                   /made    the boot id of whoever made it
 //! ```
 //!
 //! A checkout is derived: it can be dropped at any time that nobody holds it, and made again. One
@@ -11,17 +11,19 @@
 //! its parent directories does not (they may be links below), nor does one that hides the whole root
 //! (overlayfs stacks roots whatever their marks): those are unpacked for one stack of layers.
 //!
-//! With `.stubs`, large files are stubs for the data-only layer `objects/`; such a checkout can only
-//! be the lowest of a stack (see [`sharing`](crate::sharing)).
+//! With `.stubs`, large files are stubs for the data-only layer `objects/` (see [`sharing`](crate::sharing)):
+//! such a checkout can be the lowest of a stack, or be mounted by itself further up. With `.nested`
+//! there are removals as well, written so that it can only be mounted by itself.
 
 use std::path::{Path, PathBuf};
 
 use crate::content::Contents;
 use crate::fs::Dir;
 use crate::layer::{Layer, RootTreeError};
+use crate::object::OBJECT_BYTES;
 use crate::sharing::Sharing;
 use crate::store::{Area, Placed};
-use crate::tree::{Change, ChangeDirectory, ChangeEntry, diff};
+use crate::tree::{Change, ChangeDirectory, ChangeEntry, Leaf, diff};
 use crate::unpack::{Unpack, UnpackError};
 use crate::{ChainId, DiffId, Name, Presence, Store, StoreError, Temporary};
 
@@ -30,8 +32,19 @@ use crate::{ChainId, DiffId, Name, Presence, Store, StoreError, Temporary};
 pub struct Checkout {
     /// The directory that overlayfs stacks; absolute.
     pub path: PathBuf,
-    /// Whether its large files are stubs, so that the stack needs the data-only layer.
-    pub(crate) has_stubs: bool,
+    /// What is in it.
+    pub(crate) flavour: Flavour,
+}
+
+/// What a checkout is made of, and so where overlayfs can take it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Flavour {
+    /// Whole files: anywhere.
+    Whole,
+    /// Stubs for large files: as the lowest layer, or mounted by itself.
+    Stubs,
+    /// Stubs, and removals for whatever is below: mounted by itself.
+    Nested,
 }
 
 /// Why a layer cannot be checked out.
@@ -61,24 +74,26 @@ impl Store {
     /// was done before. `None` if there are no layers.
     pub fn checkout(&self, layers: &[DiffId]) -> Result<Option<Checkout>, CheckoutError> {
         let Some((top, below)) = layers.split_last() else { return Ok(None) };
-        let best = self.mechanism()?.sharing;
-        let sharing = if below.is_empty() { best } else { best.above_another() };
-        let places = Places::of(self, *top, ChainId::of(layers), sharing);
-        self.hold(places.all())?;
-        for place in places.all() {
-            if self.has_checkout(place)? {
-                return Ok(Some(Checkout::at(place)));
+        let sharing = self.mechanism()?.sharing;
+        let places = Places { store: self, top: *top, chain: ChainId::of(layers) };
+        let candidates = places.all(sharing);
+        self.hold(candidates.iter().map(|(path, _)| path.as_path()))?;
+        for (place, flavour) in candidates {
+            if self.has_checkout(&place)? {
+                return Ok(Some(Checkout::at(&place, flavour)));
             }
         }
         let layer = self.layer(*top)?.ok_or(CheckoutError::NoLayer(*top))?;
         let change = layer.change()?;
-        let (change, place) = if stands_alone(&change) {
-            (change, places.anywhere)
+        let (change, scope) = if stands_alone(&change) {
+            (change, Scope::Anywhere)
         } else {
-            (diff(&*self.root_tree(below)?, &*self.root_tree(layers)?), places.here)
+            (diff(&*self.root_tree(below)?, &*self.root_tree(layers)?), Scope::Here)
         };
-        self.make_checkout(&layer, &change, sharing, &place)?;
-        Ok(Some(Checkout::at(&place)))
+        let flavour = Flavour::of(&change, sharing);
+        let place = places.at(scope, flavour);
+        self.make_checkout(&layer, &change, flavour.sharing(sharing), &place)?;
+        Ok(Some(Checkout::at(&place, flavour)))
     }
 
     fn make_checkout(
@@ -125,51 +140,101 @@ impl Store {
     }
 
     /// Where the checkout of a layer lies that is the same on every stack.
-    pub(crate) fn checkout_place(&self, layer: DiffId) -> PathBuf {
-        self.dir(Area::Checkouts).join(layer.hex())
+    pub(crate) fn checkout_place(&self, layer: DiffId, flavour: Flavour) -> PathBuf {
+        Places { store: self, top: layer, chain: None }.at(Scope::Anywhere, flavour)
     }
 }
 
 impl Checkout {
-    fn at(place: &Path) -> Self {
-        let has_stubs = place.as_os_str().as_encoded_bytes().ends_with(STUBS.as_bytes());
-        Self { path: place.join(ROOT), has_stubs }
+    fn at(place: &Path, flavour: Flavour) -> Self {
+        Self { path: place.join(ROOT), flavour }
+    }
+}
+
+impl Flavour {
+    /// The one that a change unpacks to.
+    pub(crate) fn of(change: &Change, sharing: Sharing) -> Self {
+        if sharing != Sharing::Stubs || !has_large_files(&change.directory) {
+            Self::Whole
+        } else if removes(&change.directory) {
+            Self::Nested
+        } else {
+            Self::Stubs
+        }
+    }
+
+    /// How its large files come about where the machine can do this.
+    pub(crate) fn sharing(self, best: Sharing) -> Sharing {
+        match (self, best) {
+            (Self::Whole, Sharing::Stubs) => Sharing::Copy,
+            (_, best) => best,
+        }
+    }
+
+    fn suffix(self) -> &'static str {
+        match self {
+            Self::Whole => "",
+            Self::Stubs => ".stubs",
+            Self::Nested => ".nested",
+        }
     }
 }
 
 pub(crate) const ROOT: &str = "root";
 const MADE: &str = "made";
 
-const STUBS: &str = ".stubs";
-
-/// Where a checkout may lie.
-struct Places {
-    /// Whatever is below, and with all files in it.
-    whole: PathBuf,
+/// On which stacks a checkout is right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Scope {
     /// Whatever is below.
-    anywhere: PathBuf,
-    /// On this stack.
-    here: PathBuf,
+    Anywhere,
+    /// On the one that it was made for.
+    Here,
 }
 
-impl Places {
-    fn of(store: &Store, top: DiffId, chain: Option<ChainId>, sharing: Sharing) -> Self {
-        let flavour = match sharing {
-            Sharing::DataOnly => STUBS,
-            Sharing::Reflink | Sharing::Copy => "",
-        };
-        let place = |name: String| store.dir(Area::Checkouts).join(name);
+/// Where the checkouts of a layer may lie.
+struct Places<'a> {
+    store: &'a Store,
+    top: DiffId,
+    /// Of the stack that it tops.
+    chain: Option<ChainId>,
+}
+
+impl Places<'_> {
+    fn at(&self, scope: Scope, flavour: Flavour) -> PathBuf {
+        let chain = self.chain.filter(|_| scope == Scope::Here);
         let chain = chain.map(|chain| format!(".{}", chain.hex())).unwrap_or_default();
-        Self {
-            whole: store.checkout_place(top),
-            anywhere: place(format!("{}{flavour}", top.hex())),
-            here: place(format!("{}{chain}{flavour}", top.hex())),
-        }
+        self.store.dir(Area::Checkouts).join(format!("{}{chain}{}", self.top.hex(), flavour.suffix()))
     }
 
-    fn all(&self) -> [&Path; 3] {
-        [&self.anywhere, &self.whole, &self.here]
+    /// All that serve, the best first.
+    fn all(&self, sharing: Sharing) -> Vec<(PathBuf, Flavour)> {
+        let flavours: &[Flavour] = match sharing {
+            Sharing::Stubs => &[Flavour::Stubs, Flavour::Nested, Flavour::Whole],
+            Sharing::Reflink | Sharing::Copy => &[Flavour::Whole],
+        };
+        let in_scope = |scope| flavours.iter().map(move |flavour| (self.at(scope, *flavour), *flavour));
+        in_scope(Scope::Anywhere).chain(in_scope(Scope::Here)).collect()
     }
+}
+
+/// Whether there is a content in it that is an object.
+fn has_large_files(directory: &ChangeDirectory) -> bool {
+    directory.entries.values().any(|entry| match entry {
+        ChangeEntry::Leaf(_, Leaf::File { size_bytes, .. }) => *size_bytes >= OBJECT_BYTES,
+        ChangeEntry::Directory { directory, .. } => has_large_files(directory),
+        ChangeEntry::Leaf(..) | ChangeEntry::Removed => false,
+    })
+}
+
+/// Whether it hides anything of what is below.
+fn removes(directory: &ChangeDirectory) -> bool {
+    let below = |entry: &ChangeEntry| match entry {
+        ChangeEntry::Directory { directory, .. } => removes(directory),
+        ChangeEntry::Removed => true,
+        ChangeEntry::Leaf(..) => false,
+    };
+    directory.opaque || directory.entries.values().any(below)
 }
 
 /// Whether a change unpacks to the same directory on whatever it lies.
@@ -192,7 +257,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::tree::{ChangeBuilder, Leaf, Metadata, Timestamp};
+    use crate::tree::{ChangeBuilder, Metadata, Timestamp};
     use crate::{ObjectId, RelPath};
 
     const EPOCH: Timestamp = Timestamp::from_secs(315_532_800);

@@ -71,7 +71,7 @@ pub use root::Thing;
 pub use scan::{Scan, ScanOptions, scan};
 pub use session::{Temporary, TemporaryFile};
 pub use sharing::{Mechanism, RootDriver, Sharing};
-pub use snapshot::{Snapshot, SnapshotError, SnapshotRoot};
+pub use snapshot::{Lower, Snapshot, SnapshotError, SnapshotRoot, Stacking};
 pub use stat_cache::StatCache;
 pub use store::{Area, OpenError, Placed, Presence, Store, StoreError};
 pub use tree::{Change, Tree};

@@ -17,12 +17,17 @@
 //!   neither attribute in the upper directory. `st_nlink` and `st_ino` are the lower file's.
 //! - Such a file works only in the *last* of the other lower directories: one further up is EPERM
 //!   ("refusing to follow metacopy origin"), since it is looked for below with `metacopy` off, which
-//!   `userxattr` demands. So only the lowest layer of a stack has stubs, and those above have copies.
-//!   A way out that nothing here takes yet was seen working as root: an overlay of its own, without an
-//!   upper directory, for every layer with stubs (`lowerdir=LAYER::objects`), those stacked by a second
-//!   one. A removal in such a layer is an empty file with `user.overlay.overlay.whiteout` in a directory
-//!   with `user.overlay.overlay.opaque=x`, an opaque directory has `=y` (6.7). Mounting costs 0.1 ms a
-//!   layer. Files then have another `st_dev` than the directories that they are in, unless `xino` is on.
+//!   `userxattr` demands. So every layer with stubs but the lowest gets a read-only overlay of its own
+//!   over the data-only layer, and the root filesystem stacks those: two levels, which is as deep as
+//!   overlays go (in a third one, mounted inside, such a file system cannot be a lower directory).
+//! - The inner overlay shows `user.overlay.overlay.x` as `user.overlay.x`, so what the outer one is to
+//!   read is written so: a removal is an empty regular file with `user.overlay.overlay.whiteout` in a
+//!   directory with `user.overlay.overlay.opaque=x`, an opaque directory has `=y` and no removals (6.7).
+//! - The layers of the outer overlay are then several file systems. With `xino=off` a file had
+//!   another `st_dev` than the directory that it is in (`du -x` and `cp -x` left it out); with
+//!   `xino=on` there is one `st_dev`, and inodes of the nested layers have the layer's number in their
+//!   top bits. Link counts, inodes of hard links, capabilities and attributes are as without nesting.
+//! - A nested mount costs 0.08 ms to make and as much to tear down: 8 layers 1.6 ms, 30 layers 5 ms.
 //! - In a user namespace over idmapped mounts the data-only layer must be mounted idmapped as well:
 //!   objects are 0400. Such mounts must be attached in the mount namespace that the user namespace
 //!   owns: overlayfs on a detached mount of another namespace is EPERM, and one that is mounted by
@@ -31,7 +36,7 @@
 //! - A rename of a directory that has a lower part is EXDEV, so `mv` copies it.
 
 use std::io::{Read, Write};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
@@ -58,21 +63,10 @@ pub enum RootDriver {
 pub enum Sharing {
     /// Files share their blocks with the objects (btrfs, XFS, bcachefs).
     Reflink,
-    /// Files are stubs that name an object in a data-only layer of overlayfs: in the lowest layer
-    /// of a stack; those above have copies.
-    DataOnly,
+    /// Files are stubs that name an object in a data-only layer of overlayfs.
+    Stubs,
     /// Files are copies.
     Copy,
-}
-
-impl Sharing {
-    /// How a layer does it that has another below it.
-    pub(crate) fn above_another(self) -> Self {
-        match self {
-            Self::Reflink => Self::Reflink,
-            Self::DataOnly | Self::Copy => Self::Copy,
-        }
-    }
 }
 
 /// What the machine offers to a store.
@@ -87,13 +81,13 @@ pub struct Mechanism {
 impl Mechanism {
     const ALL: [(&'static str, Self); 5] = [
         ("overlay reflink", Self { root: RootDriver::Overlay, sharing: Sharing::Reflink }),
-        ("overlay data-only", Self { root: RootDriver::Overlay, sharing: Sharing::DataOnly }),
+        ("overlay stubs", Self { root: RootDriver::Overlay, sharing: Sharing::Stubs }),
         ("overlay copy", Self { root: RootDriver::Overlay, sharing: Sharing::Copy }),
         ("copy reflink", Self { root: RootDriver::Copy, sharing: Sharing::Reflink }),
         ("copy copy", Self { root: RootDriver::Copy, sharing: Sharing::Copy }),
     ];
 
-    /// Its name, for people and files: `overlay data-only`.
+    /// Its name, for people and files: `overlay stubs`.
     pub fn name(self) -> &'static str {
         Self::ALL.iter().find(|(_, mechanism)| *mechanism == self).map_or("copy copy", |(name, _)| name)
     }
@@ -123,7 +117,7 @@ impl Store {
         let root = if trial.overlay_works() { RootDriver::Overlay } else { RootDriver::Copy };
         let sharing = match root {
             _ if trial.reflinks_work() => Sharing::Reflink,
-            RootDriver::Overlay if trial.data_only_works() => Sharing::DataOnly,
+            RootDriver::Overlay if trial.stubs_work() => Sharing::Stubs,
             RootDriver::Overlay | RootDriver::Copy => Sharing::Copy,
         };
         Ok(Mechanism { root, sharing })
@@ -136,6 +130,10 @@ pub(crate) const METACOPY: &[u8] = b"user.overlay.metacopy";
 pub(crate) const REDIRECT: &[u8] = b"user.overlay.redirect";
 /// The attribute that hides what is below a directory.
 pub(crate) const OPAQUE: &[u8] = b"user.overlay.opaque";
+/// The same in a layer that is mounted by itself: `y`, or `x` where removals are among the names.
+pub(crate) const NESTED_OPAQUE: &[u8] = b"user.overlay.overlay.opaque";
+/// The attribute that makes an empty file of such a layer a removal.
+pub(crate) const NESTED_WHITEOUT: &[u8] = b"user.overlay.overlay.whiteout";
 
 /// What a remembered answer depends on: the kernel, the ids, and the power to mount.
 fn circumstances() -> String {
@@ -151,7 +149,7 @@ fn recall(text: &[u8], circumstances: &str) -> Option<Mechanism> {
     Mechanism::ALL.iter().find(|(name, _)| same && *name == second).map(|(_, mechanism)| *mechanism)
 }
 
-/// A small lower directory, a data directory, and room for two mounts.
+/// Two small layers, a data directory, and room for two mounts.
 struct Trial {
     base: Dir,
 }
@@ -161,43 +159,43 @@ const CONTENT: &[u8] = b"what a data-only layer holds";
 impl Trial {
     fn prepare(path: &Path) -> Result<Self> {
         let base = Dir::open(path)?;
-        for text in ["lower", "data", "upper", "work"] {
+        for text in ["lower", "above", "data", "upper", "work"] {
             base.make_dir(&name(text))?;
         }
         let mut object = base.child(&name("data"))?.make_dir(&name("ab"))?.make_file(&name("cd"))?;
         object.write_all(CONTENT).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
-        base.child(&name("lower"))?.make_file(&name("stub"))?;
+        base.child(&name("lower"))?.make_file(&name("removed"))?;
         Ok(Self { base })
     }
 
     /// Whether an overlay mounts and can be written to: on some file systems it mounts read-only.
     fn overlay_works(&self) -> bool {
         let attempt = || -> Result<()> {
-            let root = self.mount(&["lowerdir"])?;
+            let root = mount(&self.parts(vec![("lowerdir", self.part("lower")?)])?, &[])?;
             root.make_file(&name("new"))?;
             root.make_dir(&name("directory"))?;
-            root.remove_tree(&name("stub"))
+            root.remove_tree(&name("removed"))
         };
         attempt().is_ok()
     }
 
-    /// Whether a stub shows the content of the data-only layer.
-    fn data_only_works(&self) -> bool {
+    /// Whether stubs of both layers show the content of the data-only layer, and a nested removal holds.
+    fn stubs_work(&self) -> bool {
         let attempt = || -> Result<bool> {
-            // The first mount has left a whiteout of the stub in the upper directory.
-            self.base.child(&name("upper"))?.remove_tree(&name("stub"))?;
-            let stub = rustix::fs::openat(
-                &self.base.child(&name("lower"))?,
-                "stub",
-                OFlags::WRONLY | OFlags::CLOEXEC,
-                Mode::empty(),
-            )?;
-            rustix::fs::ftruncate(&stub, CONTENT.len() as u64)?;
-            set_xattr(&stub, METACOPY, b"")?;
-            set_xattr(&stub, REDIRECT, b"/ab/cd")?;
-            let mut file = self.mount(&["lowerdir+", "datadir+"])?.file(&name("stub"))?;
-            let mut read = Vec::new();
-            Ok(file.read_to_end(&mut read).is_ok() && read == CONTENT)
+            // The first mount has left a whiteout in the upper directory.
+            self.part("upper")?.remove_tree(&name("removed"))?;
+            let (above, lower) = (self.part("above")?, self.part("lower")?);
+            make_stub(&lower.make_file(&name("low"))?, CONTENT.len() as u64, b"/ab/cd")?;
+            make_stub(&above.make_file(&name("high"))?, CONTENT.len() as u64, b"/ab/cd")?;
+            mark_removed(&above, &name("removed"))?;
+            let nested = mount_detached(&[("lowerdir+", above), ("datadir+", self.part("data")?)], &[])?;
+            let lowers = vec![("lowerdir+", opened(&nested)?), ("lowerdir+", lower), ("datadir+", self.part("data")?)];
+            let root = mount(&self.parts(lowers)?, &[("xino", "on")])?;
+            let reads = |text: &str| -> Result<bool> {
+                let mut read = Vec::new();
+                Ok(root.file(&name(text))?.read_to_end(&mut read).is_ok() && read == CONTENT)
+            };
+            Ok(reads("low")? && reads("high")? && root.file(&name("removed")).err() == Some(Errno::NOENT))
         };
         attempt().unwrap_or(false)
     }
@@ -211,31 +209,55 @@ impl Trial {
         attempt().is_ok()
     }
 
-    /// Mounts the lower directory, and the data directory if two options are given.
-    fn mount(&self, lower: &[&str]) -> Result<Dir> {
-        let open = |part: &str| self.base.child(&name(part));
-        let mut parts = vec![("upperdir", open("upper")?), ("workdir", open("work")?)];
-        for (option, part) in lower.iter().zip(["lower", "data"]) {
-            parts.push((option, open(part)?));
-        }
-        mount(&parts)
+    fn part(&self, text: &str) -> Result<Dir> {
+        self.base.child(&name(text))
     }
+
+    /// The upper directory over these.
+    fn parts<'a>(&self, mut lowers: Vec<(&'a str, Dir)>) -> Result<Vec<(&'a str, Dir)>> {
+        lowers.extend([("upperdir", self.part("upper")?), ("workdir", self.part("work")?)]);
+        Ok(lowers)
+    }
+}
+
+/// Makes an empty file stand for a content of the data-only layer, at a path from its root.
+pub(crate) fn make_stub(file: impl AsFd, size_bytes: u64, at: &[u8]) -> Result<()> {
+    rustix::fs::ftruncate(&file, size_bytes)?;
+    set_xattr(&file, METACOPY, b"")?;
+    set_xattr(&file, REDIRECT, at)
+}
+
+/// Marks a name as removed in a layer that is mounted by itself.
+pub(crate) fn mark_removed(dir: &Dir, name: &Name) -> Result<()> {
+    set_xattr(dir.make_file(name)?, NESTED_WHITEOUT, b"")?;
+    set_xattr(dir, NESTED_OPAQUE, b"x")
 }
 
 /// Mounts an overlay of directories given by option, detached: nothing can see it but through what
 /// comes back, and it is gone with that.
-pub(crate) fn mount(parts: &[(&str, Dir)]) -> Result<Dir> {
+pub(crate) fn mount(parts: &[(&str, Dir)], options: &[(&str, &str)]) -> Result<Dir> {
+    opened(&mount_detached(parts, options)?)
+}
+
+/// The same as a mount that another overlay can stack.
+pub(crate) fn mount_detached(parts: &[(&str, Dir)], options: &[(&str, &str)]) -> Result<OwnedFd> {
     let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
     fsconfig_set_flag(&context, "userxattr")?;
     for (option, part) in parts {
         // An option's value is 256 bytes at most; a descriptor's name is always short enough.
         fsconfig_set_string(&context, *option, format!("/proc/self/fd/{}", part.as_fd().as_raw_fd()))?;
     }
+    for (option, value) in options {
+        fsconfig_set_string(&context, *option, *value)?;
+    }
     fsconfig_create(&context)?;
-    let mount = fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())?;
-    // An O_PATH descriptor comes back, which cannot be listed.
+    fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
+}
+
+/// A mount's root, opened so that it can be listed.
+pub(crate) fn opened(mount: &OwnedFd) -> Result<Dir> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    rustix::fs::openat(&mount, ".", flags, Mode::empty()).map(Dir::from_fd)
+    rustix::fs::openat(mount, ".", flags, Mode::empty()).map(Dir::from_fd)
 }
 
 fn name(text: &str) -> Name {

@@ -2,14 +2,14 @@
 //!
 //! A snapshot is data: which directories to stack, or which directory it is. The sandbox mounts it,
 //! inside its own namespaces and, as root, through idmapped mounts (the data directory too); the
-//! options are `userxattr`, `index=off`, `xino=off`, `metacopy=off`, `volatile` and never
-//! `redirect_dir=off`, which `userxattr` refuses because it implies `nofollow`. Mount it `nodev`:
-//! device nodes of images are data.
+//! options are `userxattr`, `index=off`, `xino=off` (but `on` with nested layers), `metacopy=off`,
+//! `volatile` and never `redirect_dir=off`, which `userxattr` refuses because it implies `nofollow`.
+//! Mount it `nodev`: device nodes of images are data.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::checkout::{CheckoutError, name};
+use crate::checkout::{Checkout, CheckoutError, Flavour, name};
 use crate::content::Contents;
 use crate::fs::Dir;
 use crate::layer::RootTreeError;
@@ -25,8 +25,9 @@ pub enum SnapshotRoot {
     /// Directories for overlayfs to stack.
     Overlay {
         /// The layers, topmost first; at least one.
-        lowers: Vec<PathBuf>,
-        /// The data-only layer below them all (`datadir+`), where their stubs point.
+        lowers: Vec<Lower>,
+        /// The data-only layer (`datadir+`) where their stubs point: of the whole stack, and of every
+        /// nested layer.
         data: Option<PathBuf>,
         /// Where changes go.
         upper: PathBuf,
@@ -40,6 +41,25 @@ pub enum SnapshotRoot {
     },
 }
 
+/// A layer of a root filesystem.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lower {
+    /// The directory.
+    pub path: PathBuf,
+    /// How it gets into the stack.
+    pub stacking: Stacking,
+}
+
+/// How a directory gets into a stack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stacking {
+    /// As it is.
+    Direct,
+    /// As a read-only overlay of its own, over the data-only layer. A stack with such a layer in it
+    /// wants `xino=on`.
+    Nested,
+}
+
 impl SnapshotRoot {
     /// The same with another home.
     fn moved(self, from: &Path, to: &Path) -> Self {
@@ -47,7 +67,7 @@ impl SnapshotRoot {
         match self {
             Self::Copy { path } => Self::Copy { path: moved(path) },
             Self::Overlay { lowers, data, upper, work } => Self::Overlay {
-                lowers: lowers.into_iter().map(moved).collect(),
+                lowers: lowers.into_iter().map(|lower| Lower { path: moved(lower.path), ..lower }).collect(),
                 data,
                 upper: moved(upper),
                 work: moved(work),
@@ -153,7 +173,7 @@ impl Store {
         let sharing = match self.mechanism()?.sharing {
             Sharing::Reflink => Sharing::Reflink,
             // A stub has its content only where overlayfs stacks it.
-            Sharing::DataOnly | Sharing::Copy => Sharing::Copy,
+            Sharing::Stubs | Sharing::Copy => Sharing::Copy,
         };
         self.write_tree(layers, &part, &to, sharing)?;
         Ok(true)
@@ -168,19 +188,20 @@ impl Store {
             }
             return Ok(SnapshotRoot::Copy { path: copy });
         }
-        let (mut lowers, mut has_stubs) = (Vec::with_capacity(layers.len().max(1)), false);
+        let mut checkouts: Vec<Checkout> = Vec::with_capacity(layers.len());
         for count in (1..=layers.len()).rev() {
             let Some(checkout) = self.checkout(&layers[..count])? else { continue };
-            has_stubs |= checkout.has_stubs;
             // Overlayfs takes a directory once, and a layer hides all that it put further down.
-            if !lowers.contains(&checkout.path) {
-                lowers.push(checkout.path);
+            if !checkouts.contains(&checkout) {
+                checkouts.push(checkout);
             }
         }
-        if lowers.is_empty() {
-            lowers.push(ensure(directory, EMPTY)?);
-        }
+        let has_stubs = checkouts.iter().any(|checkout| checkout.flavour != Flavour::Whole);
         let data = has_stubs.then(|| self.dir(Area::Objects));
+        let mut lowers = stack(checkouts);
+        if lowers.is_empty() {
+            lowers.push(Lower { path: ensure(directory, EMPTY)?, stacking: Stacking::Direct });
+        }
         let (upper, work) = (directory.join(UPPER), ensure(directory, WORK)?);
         if !upper.exists() {
             let tree = self.root_tree(layers)?;
@@ -216,6 +237,20 @@ impl Store {
         whole.root = Some(tree.metadata().clone());
         Ok(Unpack::new(self, &contents, sharing).change(to, &whole)?)
     }
+}
+
+/// The layers, topmost first, each the cheapest way that works where it is.
+fn stack(checkouts: Vec<Checkout>) -> Vec<Lower> {
+    let lowest = checkouts.len().saturating_sub(1);
+    let lower = |(index, checkout): (usize, Checkout)| {
+        let stacking = match checkout.flavour {
+            Flavour::Whole => Stacking::Direct,
+            Flavour::Stubs if index == lowest => Stacking::Direct,
+            Flavour::Stubs | Flavour::Nested => Stacking::Nested,
+        };
+        Lower { path: checkout.path, stacking }
+    };
+    checkouts.into_iter().enumerate().map(lower).collect()
 }
 
 const UPPER: &str = "upper";

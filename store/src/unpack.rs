@@ -2,7 +2,8 @@
 //!
 //! Only new files are made, in a directory that nobody else can enter yet, by descriptor and single
 //! name: nothing that a layer says can be followed anywhere. A removal becomes a whiteout, an opaque
-//! directory gets its mark. Attributes that a layer may not carry are dropped again here, whatever
+//! directory gets its mark; where large files are stubs, both are written for a layer that is mounted
+//! by itself (see [`sharing`](crate::sharing)). Attributes that a layer may not carry are dropped again here, whatever
 //! the change says.
 //!
 //! An id that this process cannot give away (no mapping in its user namespace, or no privilege)
@@ -21,7 +22,7 @@ use crate::content::{ContentError, Contents};
 use crate::fs::{self, Dir, FsError, Kind, Owner};
 use crate::layer::keeps_attribute;
 use crate::object::OBJECT_BYTES;
-use crate::sharing::{METACOPY, OPAQUE, REDIRECT, Sharing};
+use crate::sharing::{self, NESTED_OPAQUE, OPAQUE, Sharing};
 use crate::tree::{Change, ChangeDirectory, ChangeEntry, DeviceKind, Leaf, Metadata};
 use crate::{Name, ObjectId, Presence, RelPath, Store, StoreError};
 
@@ -90,13 +91,15 @@ impl<'a> Unpack<'a> {
 
     fn directory(&self, dir: &Dir, at: &RelPath, change: &ChangeDirectory) -> Result<(), UnpackError> {
         if change.opaque {
-            fs::set_xattr(dir, OPAQUE, b"y").map_err(FsError::of("mark as opaque", at))?;
+            self.mark_opaque(dir, at)?;
         }
         let mut below = Vec::new();
         for (name, entry) in &change.entries {
             let path = at.join(name);
             match entry {
-                ChangeEntry::Removed => dir.make_whiteout(name).map_err(FsError::of("mark as removed", &path))?,
+                // The mark of an opaque directory leaves no room for that of one with removals in it.
+                ChangeEntry::Removed if change.opaque && self.sharing == Sharing::Stubs => {}
+                ChangeEntry::Removed => self.mark_removed(dir, name, &path)?,
                 ChangeEntry::Leaf(..) if self.linked.contains(&path) => {}
                 ChangeEntry::Leaf(metadata, leaf) => self.leaf(dir, name, &path, metadata, leaf)?,
                 ChangeEntry::Directory { metadata, directory } => below.push((name, path, metadata, directory)),
@@ -107,6 +110,21 @@ impl<'a> Unpack<'a> {
             self.directory(&child, &path, directory)?;
             self.describe(&child, &path, metadata.as_ref().unwrap_or(&Metadata::implied()))
         })
+    }
+
+    /// Hides what is below a directory.
+    pub(crate) fn mark_opaque(&self, dir: &Dir, at: &RelPath) -> Result<(), UnpackError> {
+        let attribute = if self.sharing == Sharing::Stubs { NESTED_OPAQUE } else { OPAQUE };
+        Ok(fs::set_xattr(dir, attribute, b"y").map_err(FsError::of("mark as opaque", at))?)
+    }
+
+    /// Hides a name that is below a directory.
+    pub(crate) fn mark_removed(&self, dir: &Dir, name: &Name, path: &RelPath) -> Result<(), UnpackError> {
+        let marked = match self.sharing {
+            Sharing::Stubs => sharing::mark_removed(dir, name),
+            Sharing::Reflink | Sharing::Copy => dir.make_whiteout(name),
+        };
+        Ok(marked.map_err(FsError::of("mark as removed", path))?)
     }
 
     /// Makes a leaf that is not there yet.
@@ -164,7 +182,7 @@ impl<'a> Unpack<'a> {
 
     fn fill(&self, file: &File, path: &RelPath, content: ObjectId, size_bytes: u64) -> Result<(), UnpackError> {
         let failed = |source| UnpackError::Content { path: path.clone(), source };
-        if size_bytes >= OBJECT_BYTES && self.sharing == Sharing::DataOnly {
+        if size_bytes >= OBJECT_BYTES && self.sharing == Sharing::Stubs {
             return self.stub(file, path, content, size_bytes);
         }
         if size_bytes < OBJECT_BYTES {
@@ -189,17 +207,21 @@ impl<'a> Unpack<'a> {
         }
     }
 
-    /// Makes an empty file stand for an object of the data-only layer.
-    fn stub(&self, file: &File, path: &RelPath, content: ObjectId, size_bytes: u64) -> Result<(), UnpackError> {
+    /// Makes an empty file stand for an object.
+    pub(crate) fn stub(
+        &self,
+        file: &File,
+        path: &RelPath,
+        content: ObjectId,
+        size_bytes: u64,
+    ) -> Result<(), UnpackError> {
         if !self.has_object(content)? {
             return Err(UnpackError::Content { path: path.clone(), source: ContentError::Missing(content) });
         }
         let hex = content.hex();
         let redirect = format!("/{}/{}", &hex[..2], &hex[2..]);
-        let marked = rustix::fs::ftruncate(file, size_bytes)
-            .and_then(|()| fs::set_xattr(file, METACOPY, b""))
-            .and_then(|()| fs::set_xattr(file, REDIRECT, redirect.as_bytes()));
-        Ok(marked.map_err(FsError::of("make a stub of", path))?)
+        let made = sharing::make_stub(file, size_bytes, redirect.as_bytes());
+        Ok(made.map_err(FsError::of("make a stub of", path))?)
     }
 
     fn has_object(&self, content: ObjectId) -> Result<bool, StoreError> {

@@ -10,7 +10,8 @@ use std::io::{self, PipeReader, Read};
 use std::path::PathBuf;
 
 use run::sandbox::{
-    self, AbstractSockets, Durability, Etc, PidsLimit, Process, Rlimit, Rootfs, SandboxError, Source, Spec, Stdio, Swap,
+    self, AbstractSockets, Durability, Etc, Lower, PidsLimit, Process, Rlimit, Rootfs, SandboxError, Source, Spec,
+    Stacking, Stdio, Swap,
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::Mode;
@@ -107,7 +108,7 @@ fn spec(execution: &Execution<'_>) -> Spec {
 fn rootfs(root: &SnapshotRoot) -> Rootfs {
     match root {
         SnapshotRoot::Overlay { lowers, data, upper, work } => Rootfs::Overlay {
-            lowers: lowers.clone(),
+            lowers: lowers.iter().map(lower).collect(),
             data: data.clone(),
             upper: upper.clone(),
             work: work.clone(),
@@ -115,6 +116,14 @@ fn rootfs(root: &SnapshotRoot) -> Rootfs {
         },
         SnapshotRoot::Copy { path } => Rootfs::Directory { path: path.clone() },
     }
+}
+
+fn lower(layer: &store::Lower) -> Lower {
+    let stacking = match layer.stacking {
+        store::Stacking::Direct => Stacking::Direct,
+        store::Stacking::Nested => Stacking::Nested,
+    };
+    Lower { path: layer.path.clone(), stacking }
 }
 
 fn mount(mount: &ExecutionMount) -> sandbox::Mount {

@@ -6,7 +6,7 @@ use store::{Snapshot, Store};
 use super::directory::Directory;
 use super::error::ContainerError;
 use super::record::Config;
-use crate::sandbox::{Durability, Rootfs};
+use crate::sandbox::{Durability, Lower, Rootfs, Stacking};
 
 /// Makes the root file system ready to be mounted: layers are unpacked if they are not, and what the
 /// container has changed so far is found again.
@@ -14,10 +14,19 @@ pub(super) fn prepare(store: &Store, directory: &Directory, config: &Config) -> 
     let snapshot = snapshot(store, directory, config)?;
     Ok(match snapshot.root().clone() {
         SnapshotRoot::Overlay { lowers, data, upper, work } => {
+            let lowers = lowers.into_iter().map(lower).collect();
             Rootfs::Overlay { lowers, data, upper, work, durability: Durability::Durable }
         }
         SnapshotRoot::Copy { path } => Rootfs::Directory { path },
     })
+}
+
+fn lower(layer: store::Lower) -> Lower {
+    let stacking = match layer.stacking {
+        store::Stacking::Direct => Stacking::Direct,
+        store::Stacking::Nested => Stacking::Nested,
+    };
+    Lower { path: layer.path, stacking }
 }
 
 /// The root file system as the store sees it.

@@ -39,8 +39,8 @@ pub use plan::{Step, plan};
 pub use process::{Event, Exit, Outcome, Process, Stdio, Stub, Usage, start};
 pub use spec::{
     AbstractSockets, Access, Command, DEFAULT_PIDS, DEFAULT_SHM_BYTES, Dns, Durability, Etc, Freezer, Init, Limits,
-    Mount, MountPoints, Network, Paths, PidsLimit, Rlimit, Rootfs, Seccomp, Source, Spec, Swap, Terminal,
-    UserNamespace,
+    Lower, Mount, MountPoints, Network, Paths, PidsLimit, Rlimit, Rootfs, Seccomp, Source, Spec, Stacking, Swap,
+    Terminal, UserNamespace,
 };
 pub use visit::{Privileges, Visit, VisitId};
 

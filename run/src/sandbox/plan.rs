@@ -15,8 +15,8 @@ use rustix::mount::MountAttrFlags as Attributes;
 
 use super::capabilities::CapabilitySet;
 use super::spec::{
-    AbstractSockets, Access, Durability, Etc, Limits, Network, Paths, Rlimit, Rootfs, Seccomp, Source, Spec, Terminal,
-    UserNamespace,
+    AbstractSockets, Access, Durability, Etc, Limits, Network, Paths, Rlimit, Rootfs, Seccomp, Source, Spec, Stacking,
+    Terminal, UserNamespace,
 };
 use crate::identity::{IdMap, Standing};
 use crate::probe::Tier;
@@ -72,7 +72,7 @@ pub enum Step {
     /// Inside: the root filesystem of stacked directories.
     RootOverlay {
         /// Topmost first.
-        lowers: Vec<Tree>,
+        lowers: Vec<(Tree, Stacking)>,
         /// Data-only, at the bottom.
         data: Option<Tree>,
         /// The directory that `upper` and `work` are in.
@@ -311,7 +311,7 @@ impl Planner<'_> {
         let step = match &self.spec.rootfs {
             Rootfs::Directory { path } => Step::RootDirectory(self.open_root(path)),
             Rootfs::Overlay { lowers, data, upper, work, durability } => Step::RootOverlay {
-                lowers: lowers.iter().map(|lower| self.open_root(lower)).collect(),
+                lowers: lowers.iter().map(|lower| (self.open_root(&lower.path), lower.stacking)).collect(),
                 data: data.as_deref().map(|data| self.open_root(data)),
                 state: self.open_root(upper.parent().unwrap_or(Path::new("/"))),
                 upper: upper.file_name().unwrap_or_default().to_owned(),

@@ -3,6 +3,10 @@
 //! Overlayfs takes its layers from mounts of the caller's own mount namespace only, so the detached
 //! trees are put on a scratch tmpfs first. The scratch disappears with the host's mounts at the pivot;
 //! the overlay has copies of its own.
+//!
+//! Overlayfs follows a file's reference to its content in a data-only layer from the lowest directory
+//! of a stack alone (Linux 6.16, `userxattr`). A directory further up that has such files is mounted
+//! as a read-only overlay of its own, and that is stacked.
 
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -15,7 +19,7 @@ use rustix::mount::{
 };
 
 use super::mount;
-use super::spec::Durability;
+use super::spec::{Durability, Stacking};
 
 /// Where the scratch is mounted: the one directory that every host has, or kiln could not run itself.
 const SCRATCH: &str = "/proc";
@@ -30,7 +34,7 @@ pub(super) struct Scratch {
 #[derive(Debug)]
 pub(super) struct Overlay<'a> {
     /// Topmost first.
-    pub(super) lowers: Vec<OwnedFd>,
+    pub(super) lowers: Vec<(OwnedFd, Stacking)>,
     /// Data-only layer.
     pub(super) data: Option<OwnedFd>,
     /// The mount that upper and work are in: overlayfs wants them in one.
@@ -66,38 +70,64 @@ impl Scratch {
 impl Overlay<'_> {
     /// Mounts it, detached (or, where descriptors are not taken, in the scratch as `root`).
     pub(super) fn mount(&self, scratch: &Scratch) -> Result<OwnedFd> {
-        for (index, lower) in self.lowers.iter().enumerate() {
+        for (index, (lower, _)) in self.lowers.iter().enumerate() {
             scratch.hold(lower, &index.to_string())?;
         }
         if let Some(data) = &self.data {
             scratch.hold(data, "data")?;
         }
         scratch.hold(&self.state, "state")?;
-        match self.by_descriptors() {
+        match self.by_descriptors(scratch) {
             // Linux before 6.13 takes no descriptors, before 6.5 not even `lowerdir+`.
             Err(Errno::INVAL | Errno::NOSYS | Errno::BADF) if self.data.is_none() => self.by_names(scratch),
             other => other,
         }
     }
 
-    fn by_descriptors(&self) -> Result<OwnedFd> {
-        let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
-        for lower in &self.lowers {
-            fsconfig_set_fd(&context, "lowerdir+", lower)?;
+    fn by_descriptors(&self, scratch: &Scratch) -> Result<OwnedFd> {
+        let context = Self::context()?;
+        for (index, (lower, stacking)) in self.lowers.iter().enumerate() {
+            match stacking {
+                Stacking::Direct => fsconfig_set_fd(&context, "lowerdir+", lower)?,
+                Stacking::Nested => {
+                    let nested = self.nested(lower)?;
+                    scratch.hold(&nested, &format!("nested{index}"))?;
+                    fsconfig_set_fd(&context, "lowerdir+", nested)?;
+                }
+            }
         }
         if let Some(data) = &self.data {
             fsconfig_set_fd(&context, "datadir+", data)?;
         }
         fsconfig_set_fd(&context, "upperdir", self.part(self.upper)?)?;
         fsconfig_set_fd(&context, "workdir", self.part(self.work)?)?;
-        fsconfig_set_flag(&context, "userxattr")?;
-        for (key, value) in [("source", "overlay"), ("index", "off"), ("xino", "off"), ("redirect_dir", "nofollow")] {
-            fsconfig_set_string(&context, key, value)?;
-        }
+        // Nested layers are file systems of their own: without `xino` files would have another device
+        // number than their directories.
+        let has_nested = self.lowers.iter().any(|(_, stacking)| *stacking == Stacking::Nested);
+        fsconfig_set_string(&context, "xino", if has_nested { "on" } else { "off" })?;
         if self.durability == Durability::Volatile {
             fsconfig_set_flag(&context, "volatile")?;
         }
         mount::finish(&context, self.attributes)
+    }
+
+    /// One of the directories as a read-only overlay.
+    fn nested(&self, lower: &OwnedFd) -> Result<OwnedFd> {
+        let context = Self::context()?;
+        fsconfig_set_fd(&context, "lowerdir+", lower)?;
+        fsconfig_set_fd(&context, "datadir+", self.data.as_ref().ok_or(Errno::INVAL)?)?;
+        fsconfig_set_string(&context, "xino", "off")?;
+        mount::finish(&context, self.attributes)
+    }
+
+    /// An overlay with the options that all have.
+    fn context() -> Result<OwnedFd> {
+        let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
+        fsconfig_set_flag(&context, "userxattr")?;
+        for (key, value) in [("source", "overlay"), ("index", "off"), ("redirect_dir", "nofollow")] {
+            fsconfig_set_string(&context, key, value)?;
+        }
+        Ok(context)
     }
 
     fn by_names(&self, scratch: &Scratch) -> Result<OwnedFd> {

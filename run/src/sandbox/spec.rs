@@ -70,8 +70,7 @@ pub enum Rootfs {
     /// Directories stacked by overlayfs, with `userxattr`.
     Overlay {
         /// The read-only directories, topmost first.
-        #[serde(with = "text::many")]
-        lowers: Vec<PathBuf>,
+        lowers: Vec<Lower>,
         /// A data-only layer at the very bottom: contents that `lowers` refer to.
         #[serde(with = "text::optional")]
         data: Option<PathBuf>,
@@ -90,6 +89,34 @@ pub enum Rootfs {
         #[serde(with = "text")]
         path: PathBuf,
     },
+}
+
+/// A read-only directory of a root filesystem.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lower {
+    /// The directory.
+    #[serde(with = "text")]
+    pub path: PathBuf,
+    /// How it gets into the stack.
+    pub stacking: Stacking,
+}
+
+/// How a directory gets into a stack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stacking {
+    /// As it is.
+    Direct,
+    /// As a read-only overlay of its own over the data-only layer: overlayfs follows references to
+    /// contents only from the lowest directory of a stack.
+    Nested,
+}
+
+impl Lower {
+    /// A directory that is stacked as it is.
+    pub fn direct(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), stacking: Stacking::Direct }
+    }
 }
 
 /// What an fsync inside a root filesystem is worth.

@@ -5,7 +5,7 @@ use std::io::Read;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use run::sandbox::{Durability, Outcome, Rootfs, SandboxError, Spec, Stdio, start};
+use run::sandbox::{Durability, Lower, Outcome, Rootfs, SandboxError, Spec, Stdio, start};
 use tempfile::TempDir;
 
 /// A base directory with busybox in it, and what changes on top.
@@ -53,7 +53,7 @@ impl World {
 
     pub(crate) fn overlay(&self) -> Rootfs {
         Rootfs::Overlay {
-            lowers: vec![self.path("lower")],
+            lowers: vec![Lower::direct(self.path("lower"))],
             data: None,
             upper: self.path("upper"),
             work: self.path("work"),

@@ -120,7 +120,7 @@ fn root_filesystems(mechanism: Mechanism) -> Option<Lack> {
         (RootDriver::Overlay, Sharing::Copy) => {
             lack("large files are copied into every unpacked layer", "a store on btrfs or XFS, or Linux 6.16")
         }
-        (RootDriver::Overlay, Sharing::Reflink | Sharing::DataOnly) => None,
+        (RootDriver::Overlay, Sharing::Reflink | Sharing::Stubs) => None,
     }
 }
 

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use super::*;
 use crate::fs::set_xattr;
 use crate::scan::{Attributes, Ownership, ScanOptions, Verdict, scan};
-use crate::sharing::mount;
+use crate::sharing::{mount, mount_detached, opened};
+use crate::snapshot::{Lower, Stacking};
 use crate::tree::{ChangeBuilder, ChangeEntry, Leaf, Metadata, Timestamp};
 use crate::{DiffId, Layer, ObjectId, RootDriver, Tree};
 
@@ -89,11 +90,26 @@ fn enter(snapshot: &Snapshot) -> Work {
     match snapshot.root() {
         SnapshotRoot::Copy { path } => Work { _mount: None, path: path.clone() },
         SnapshotRoot::Overlay { lowers, data, upper, work } => {
-            let open = |path: &PathBuf| Dir::open(path).unwrap();
-            let mut parts: Vec<_> = lowers.iter().map(|lower| ("lowerdir+", open(lower))).collect();
-            parts.extend(data.iter().map(|data| ("datadir+", open(data))));
+            let open = |path: &Path| Dir::open(path).unwrap();
+            let data = || data.iter().map(|data| ("datadir+", open(data)));
+            // They are mounts of the stack as long as they are open, which is until it has been mounted.
+            let mut nested = Vec::new();
+            let mut parts = Vec::new();
+            for Lower { path, stacking } in lowers {
+                let directory = match stacking {
+                    Stacking::Direct => open(path),
+                    Stacking::Nested => {
+                        let layer: Vec<_> = std::iter::once(("lowerdir+", open(path))).chain(data()).collect();
+                        nested.push(mount_detached(&layer, &[]).unwrap());
+                        opened(nested.last().unwrap()).unwrap()
+                    }
+                };
+                parts.push(("lowerdir+", directory));
+            }
+            parts.extend(data());
             parts.extend([("upperdir", open(upper)), ("workdir", open(work))]);
-            let root = mount(&parts).unwrap();
+            let inodes: &[_] = if nested.is_empty() { &[] } else { &[("xino", "on")] };
+            let root = mount(&parts, inodes).unwrap();
             let path = format!("/proc/self/fd/{}", root.as_fd().as_raw_fd()).into();
             Work { _mount: Some(root), path }
         }

@@ -28,6 +28,12 @@ impl Dir {
         rustix::fs::openat(self, name.as_os_str(), flags, Mode::RUSR | Mode::WUSR).map(File::from)
     }
 
+    /// Opens a regular file that is there for writing, without its content.
+    pub(crate) fn emptied_file(&self, name: &Name) -> Result<File> {
+        let flags = OFlags::WRONLY | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        rustix::fs::openat(self, name.as_os_str(), flags, Mode::empty()).map(File::from)
+    }
+
     /// Makes a directory (0700) and opens it; an error if the name is taken.
     pub fn make_dir(&self, name: &Name) -> Result<Self> {
         rustix::fs::mkdirat(self, name.as_os_str(), Mode::RWXU)?;

@@ -136,7 +136,7 @@ pub(super) fn live(
 /// looked at them, holds them until it hears that the container runs.
 fn hold_root(store: &Store, rootfs: &Rootfs) -> Result<(), ContainerError> {
     match rootfs {
-        Rootfs::Overlay { lowers, .. } => Ok(store.hold(lowers.iter().filter_map(|lower| lower.parent()))?),
+        Rootfs::Overlay { lowers, .. } => Ok(store.hold(lowers.iter().filter_map(|lower| lower.path.parent()))?),
         Rootfs::Directory { .. } => Ok(()),
     }
 }

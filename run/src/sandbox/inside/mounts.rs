@@ -21,7 +21,10 @@ impl Inside<'_> {
             return Ok(());
         };
         let overlay = Overlay {
-            lowers: lowers.iter().map(|tree| self.take(*tree)).collect::<Result<_, _>>()?,
+            lowers: lowers
+                .iter()
+                .map(|(tree, how)| Ok((self.take(*tree)?, *how)))
+                .collect::<Result<_, SandboxError>>()?,
             data: data.map(|tree| self.take(tree)).transpose()?,
             state: self.take(*state)?,
             upper,

@@ -1,12 +1,12 @@
 //! Plans, printed: what is done on which tier, and in which order.
 
-use super::super::spec::{Durability, Mount};
+use super::super::spec::{Durability, Lower, Mount};
 use super::*;
 use crate::identity::IdRange;
 
 fn overlay() -> Spec {
     let rootfs = Rootfs::Overlay {
-        lowers: vec!["/store/b".into(), "/store/a".into()],
+        lowers: vec![Lower { path: "/store/b".into(), stacking: Stacking::Nested }, Lower::direct("/store/a")],
         data: Some("/store/objects".into()),
         upper: "/store/tmp/1/upper".into(),
         work: "/store/tmp/1/work".into(),
