@@ -130,6 +130,10 @@ pub(crate) fn usage(args: &UsageArgs, context: &Context) -> Result<ExitCode, Fai
             json!({"Type": "area", "Name": area.name(), "Size": size(*bytes), "Unique": size(*bytes), "Bytes": bytes}),
         );
     }
+    if usage.copied_bytes > 0 {
+        let bytes = usage.copied_bytes;
+        rows.push(json!({"Type": "twice", "Name": "objects copied into checkouts", "Size": size(bytes), "Unique": size(bytes), "Bytes": bytes}));
+    }
     if args.verbose {
         for (image, share) in &usage.images {
             let names: Vec<String> = store.tags_of(*image)?.iter().map(Reference::familiar).collect();

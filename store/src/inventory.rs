@@ -3,7 +3,7 @@
 //! Made anew from the files each time: it is true whatever happened to the store.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
+use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -158,6 +158,20 @@ fn trees(directory: &Path) -> Result<BTreeMap<String, Item>, StoreError> {
 
 /// The room that a file, or a directory with everything in it, takes; hard links count once.
 pub(crate) fn disk_bytes(path: &Path, seen: &mut BTreeSet<(u64, u64)>) -> Result<u64, StoreError> {
+    room_of(path, seen, &|_| true)
+}
+
+/// The room that large files with their contents take. A stub has a block of attributes and no content.
+pub(crate) fn copied_bytes(directory: &Path) -> Result<u64, StoreError> {
+    let is_copy = |file: &Metadata| file.is_file() && file.len().min(file.blocks() * 512) >= OBJECT_BYTES;
+    room_of(directory, &mut BTreeSet::new(), &is_copy)
+}
+
+fn room_of(
+    path: &Path,
+    seen: &mut BTreeSet<(u64, u64)>,
+    counts: &dyn Fn(&Metadata) -> bool,
+) -> Result<u64, StoreError> {
     let Some(metadata) = found(fs::symlink_metadata(path)).map_err(StoreError::io("examine", path))? else {
         return Ok(0);
     };
@@ -165,8 +179,8 @@ pub(crate) fn disk_bytes(path: &Path, seen: &mut BTreeSet<(u64, u64)>) -> Result
         return Ok(0);
     }
     let below = if metadata.is_dir() { list(path)? } else { Vec::new() };
-    let below: u64 = below.iter().map(|path| disk_bytes(path, seen)).sum::<Result<u64, _>>()?;
-    Ok(metadata.blocks() * 512 + below)
+    let below: u64 = below.iter().map(|path| room_of(path, seen, counts)).sum::<Result<u64, _>>()?;
+    Ok(below + if counts(&metadata) { metadata.blocks() * 512 } else { 0 })
 }
 
 fn list(directory: &Path) -> Result<Vec<PathBuf>, StoreError> {

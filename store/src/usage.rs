@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::inventory::{Inventory, LayerItem, disk_bytes};
+use crate::inventory::{Inventory, LayerItem, copied_bytes, disk_bytes};
+use crate::sharing::Sharing;
 use crate::store::{Area, Store, StoreError};
 use crate::{ActionKey, DiffId, ImageId};
 
@@ -27,6 +28,8 @@ impl Share {
 pub struct Usage {
     /// By part of the store, all of it.
     pub areas: BTreeMap<Area, u64>,
+    /// Of the unpacked layers, the large files that are copies of objects.
+    pub copied_bytes: u64,
     /// By image, tagged or not: its layers, against those of other images and of cached results.
     pub images: BTreeMap<ImageId, Share>,
     /// By cached result: the layer that a step made.
@@ -48,6 +51,11 @@ impl Store {
         let mut usage = Usage::default();
         for area in Area::ALL {
             usage.areas.insert(area, disk_bytes(&self.dir(area), &mut BTreeSet::new())?);
+        }
+        let copied_bytes = copied_bytes(&self.dir(Area::Checkouts))?;
+        // Reflinks take their room once, but each of them says that it takes it.
+        if copied_bytes > 0 && self.mechanism()?.sharing != Sharing::Reflink {
+            usage.copied_bytes = copied_bytes;
         }
         let measure = Measure::new(&inventory);
         for (id, record) in &inventory.images {

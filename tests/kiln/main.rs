@@ -21,5 +21,6 @@ mod sandbox;
 mod session;
 mod sources;
 mod steps;
+mod stubs;
 mod terminal;
 mod user;

@@ -7,6 +7,7 @@ use std::process::Command;
 
 use crate::running::{eventually, fetch};
 use crate::session::{Session, User, installed, is_root};
+use crate::stubs::large_contents_exist_once;
 
 const NAME: &str = "kiln-test";
 
@@ -124,6 +125,7 @@ fn with_subordinate_ids() {
     let user = session.kiln(["run", "--rm", "--network=none", "-u", "user", "busybox", "id", "-un"]).ok();
     assert_eq!(user.stdout, "user\n");
     session.kiln(["info"]).ok().prints(&["an ordinary user", "nobody outside"]);
+    large_contents_exist_once(&session);
 }
 
 /// Rules F036, F038.
@@ -135,6 +137,7 @@ fn with_one_id() {
     let Some(session) = session_of(NOBODY_KNOWN) else { return };
     session.kiln(["info"]).ok().prints(&["an ordinary user", "missing: files can belong to one user only", "usermod"]);
     main_path(&session);
+    large_contents_exist_once(&session);
     let context = session.context("owners", "FROM busybox\nRUN touch /a && chown 33:44 /a\n");
     let context = context.to_str().expect("UTF-8");
     session.kiln(["build", context]).fails(1).says(&["RUN touch /a", "hint: there is one user id here"]);

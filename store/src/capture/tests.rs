@@ -1,6 +1,8 @@
 //! Laws of snapshots and captures, on real mounts where they can be had: what a process sees is what
 //! the tree says, and what it does is what the change says.
 
+mod stacks;
+
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};

@@ -129,7 +129,7 @@ fn a_directory_on_disk_has_the_time_that_its_header_says() {
     let snapshot = store.snapshot(&[layer.diff_id()]).unwrap();
     let on_disk = match snapshot.root() {
         crate::SnapshotRoot::Copy { path } => path.clone(),
-        crate::SnapshotRoot::Overlay { lowers, .. } => lowers[0].clone(),
+        crate::SnapshotRoot::Overlay { lowers, .. } => lowers[0].path.clone(),
     };
     for (name, time) in [("d", 77), ("d/e", 78), ("d/e/f", 79), ("d/g", 80)] {
         assert_eq!(std::fs::metadata(on_disk.join(name)).unwrap().mtime(), time, "{name}");
