@@ -3,7 +3,7 @@
 //! Only new files are made, in a directory that nobody else can enter yet, by descriptor and single
 //! name: nothing that a layer says can be followed anywhere. A removal becomes a whiteout, an opaque
 //! directory gets its mark; where large files are stubs, both are written for a layer that is mounted
-//! by itself (see [`sharing`](crate::sharing)). Attributes that a layer may not carry are dropped again here, whatever
+//! by itself (see [`sharing`]). Attributes that a layer may not carry are dropped again here, whatever
 //! the change says.
 //!
 //! An id that this process cannot give away (no mapping in its user namespace, or no privilege)
