@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   Reference --resolve--> manifest --pull--> layers of the store, tag last
+//!                                   --note--> an image whose layers are elsewhere --bring--> layers of the store
 //!   image of the store --push--> blobs (HEAD, mount, upload), manifest last
 //!
 //!   pull, push, resolve, login         what is done
@@ -23,7 +24,9 @@
 //! `token`. Nothing here prints: see [`Event`]. `builder` and `run` do not know this crate.
 
 mod answer;
+mod arrival;
 mod blob;
+mod bring;
 mod challenge;
 mod check;
 mod chunks;
@@ -48,6 +51,7 @@ mod upload;
 
 pub use answer::{Cause, Refusal};
 pub use blob::BlobError;
+pub use bring::{BringError, FromError};
 pub use check::{Aspect, Finding, Verdict};
 pub use chunks::Uploads;
 pub use credentials::{Credential, Credentials, CredentialsError, Erased, Kept, Secret};
@@ -55,7 +59,7 @@ pub use download::{Download, DownloadError, Downloaded, Received, Watch};
 pub use event::{BlobState, Event, Progress};
 pub use host::{Host, HostError};
 pub use login::LoginError;
-pub use pull::{News, PullError, Pulled};
+pub use pull::{News, PullError, Pulled, note};
 pub use push::{Family, PushError, PushOptions, Pushed, Reuse};
 pub use registry::{Options, Registry};
 pub use request::RequestError;

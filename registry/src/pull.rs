@@ -3,20 +3,19 @@
 //! Layers come in parallel, each decompressed and unpacked into the store while it streams, so no
 //! compressed blob touches the disk. A layer is visible only once its compressed digest, its size
 //! and its `DiffId` are all verified; the image after its last layer; the tag last of all, after a
-//! sync. A layer that the store has is not downloaded.
+//! sync. A layer that the store has is not downloaded; an image can be [noted](note) without its layers, too.
 
 use std::collections::BTreeMap;
-use std::io::{self, Read};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use store::image::ImageError;
 use store::layer::{ImportError, LayerBlob};
 use store::oci::Descriptor;
 use store::refs::RefError;
-use store::tar::ReadTarError;
-use store::{DiffId, Digest, ImageId, PinnedReference, Platform, Reference, Store, StoreError, TaggedImage};
+use store::{DiffId, Digest, ImageId, PinnedReference, Platform, Reference, Store, StoreError, TaggedImage, Thing};
 
-use crate::blob::{BlobError, BlobReader};
+use crate::arrival::{Arrival, LayerError};
+use crate::blob::BlobError;
 use crate::event::{BlobState, Event, Progress};
 use crate::parallel::Crew;
 use crate::registry::Registry;
@@ -132,6 +131,18 @@ impl Registry {
     }
 }
 
+/// Has the store know an image that was resolved before, and where its layers are, without bringing any: the
+/// base of a build that reads nothing of it. [`Registry::bring`] brings them later.
+pub fn note(store: &Store, remote: &RemoteImage) -> Result<ImageId, PullError> {
+    let layers = layers(remote)?;
+    // Held before they are known, so that no collector takes for litter what the image is about to name.
+    store.hold_things(&layers.iter().map(|(diff_id, _)| Thing::Layer(*diff_id)).collect::<Vec<_>>())?;
+    for (diff_id, descriptor) in layers {
+        remember(store, &remote.reference, diff_id, descriptor)?;
+    }
+    keep(store, remote)
+}
+
 fn fetch(session: &Session<'_>, store: &Store, remote: &RemoteImage) -> Result<Pulled, PullError> {
     let layers = layers(remote)?;
     let announced = remote.manifest.layers.iter().map(|layer| (layer.digest, layer.size_bytes)).collect();
@@ -142,7 +153,7 @@ fn fetch(session: &Session<'_>, store: &Store, remote: &RemoteImage) -> Result<P
     fetch.crew.each(layers, parallel, |(diff_id, descriptor)| fetch.one(diff_id, descriptor))?;
     let was_known = store.image_record(ImageId(remote.manifest.config.digest))?.is_some();
     let image = keep(store, remote)?;
-    let news = if was_known { News::UpToDate } else { News::Newer };
+    let news = if was_known && fetch.bytes.load(Ordering::Relaxed) == 0 { News::UpToDate } else { News::Newer };
     let downloaded_bytes = fetch.bytes.into_inner();
     Ok(Pulled { image, pinned: remote.pinned.clone(), manifest: remote.manifest_digest, downloaded_bytes, news })
 }
@@ -171,6 +182,23 @@ fn keep(store: &Store, remote: &RemoteImage) -> Result<ImageId, PullError> {
     Ok(image)
 }
 
+/// Keeps a layer's compressed form, for pushes, and for whoever needs the layer later.
+fn remember(store: &Store, from: &Reference, diff_id: DiffId, descriptor: &Descriptor) -> Result<(), PullError> {
+    let here = from.repository().to_string();
+    let is_known = |blob: &LayerBlob| blob.digest == descriptor.digest && blob.seen_in.contains(&here);
+    if store.blobs_of(diff_id)?.iter().any(is_known) {
+        return Ok(());
+    }
+    let blob = LayerBlob {
+        digest: descriptor.digest,
+        size_bytes: descriptor.size_bytes,
+        media_type: descriptor.media_type.to_string(),
+        encoder: None,
+        seen_in: [here].into(),
+    };
+    Ok(store.record_blob(diff_id, blob)?)
+}
+
 /// The layers of one image on their way.
 struct Fetch<'a> {
     session: &'a Session<'a>,
@@ -189,85 +217,22 @@ impl Fetch<'_> {
         if self.store.layer(diff_id)?.is_some() {
             tell(BlobState::Present);
         } else {
-            tell(BlobState::Downloading);
-            self.download(diff_id, descriptor)?;
+            let Self { session, store, ref crew, .. } = *self;
+            let arrival = Arrival { session, store, crew, diff_id, descriptor };
+            arrival.download().map_err(|error| self.bad(descriptor, error))?;
             self.bytes.fetch_add(descriptor.size_bytes, Ordering::Relaxed);
-            tell(BlobState::Unpacked);
         }
-        self.remember(diff_id, descriptor)
+        remember(self.store, self.reference, diff_id, descriptor)
     }
 
-    /// Fetches a layer; one that came damaged once more, over another connection.
-    fn download(&self, diff_id: DiffId, descriptor: &Descriptor) -> Result<(), PullError> {
-        match self.attempt(diff_id, descriptor) {
-            Err(PullError::Blob(error)) if error.is_damage() => {
-                let doing = format!("pull blob {} from {}", descriptor.digest.short(), self.session.name());
-                (self.session.progress)(Event::Retrying {
-                    doing,
-                    because: error.to_string(),
-                    wait: std::time::Duration::ZERO,
-                });
-                self.attempt(diff_id, descriptor)
-            }
-            other => other,
+    fn bad(&self, descriptor: &Descriptor, error: LayerError) -> PullError {
+        match error {
+            LayerError::Blob(error) => error.into(),
+            LayerError::Unpack(source) => PullError::Layer {
+                reference: Box::new(self.reference.clone()),
+                digest: descriptor.digest,
+                source: Box::new(source),
+            },
         }
-    }
-
-    fn attempt(&self, diff_id: DiffId, descriptor: &Descriptor) -> Result<(), PullError> {
-        let mut reader = BlobReader::new(self.session, descriptor);
-        let compressed = Stoppable { reader: &mut reader, crew: &self.crew };
-        let imported = store::compress::decompress(compressed)
-            .map_err(|error| ImportError::Tar(ReadTarError::Read(error)))
-            .and_then(|tar| self.store.import_layer(tar, Some(diff_id)));
-        if let Some(failure) = reader.take_failure() {
-            return Err(failure.into());
-        }
-        if self.crew.is_stopped() && imported.is_err() {
-            return imported.map(drop).map_err(|source| self.bad(descriptor, source));
-        }
-        // What cannot be unpacked may be damaged: the digest of the whole tells. What could be
-        // unpacked may have something behind it, and its digest is to be recorded.
-        reader.finish()?;
-        imported.map(drop).map_err(|source| self.bad(descriptor, source))
-    }
-
-    /// Keeps the layer's compressed form beside it, for pushes.
-    fn remember(&self, diff_id: DiffId, descriptor: &Descriptor) -> Result<(), PullError> {
-        let here = self.reference.repository().to_string();
-        let is_known = |blob: &LayerBlob| blob.digest == descriptor.digest && blob.seen_in.contains(&here);
-        if self.store.blobs_of(diff_id)?.iter().any(is_known) {
-            return Ok(());
-        }
-        let blob = LayerBlob {
-            digest: descriptor.digest,
-            size_bytes: descriptor.size_bytes,
-            media_type: descriptor.media_type.to_string(),
-            encoder: None,
-            seen_in: [here].into(),
-        };
-        Ok(self.store.record_blob(diff_id, blob)?)
-    }
-
-    fn bad(&self, descriptor: &Descriptor, source: ImportError) -> PullError {
-        PullError::Layer {
-            reference: Box::new(self.reference.clone()),
-            digest: descriptor.digest,
-            source: Box::new(source),
-        }
-    }
-}
-
-/// A reader that ends with an error when another layer has failed.
-struct Stoppable<'a, R> {
-    reader: R,
-    crew: &'a Crew,
-}
-
-impl<R: Read> Read for Stoppable<'_, R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.crew.is_stopped() {
-            return Err(io::Error::other("another layer failed"));
-        }
-        self.reader.read(buffer)
     }
 }

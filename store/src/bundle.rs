@@ -2,8 +2,8 @@
 //!
 //! A tag points at an image, the one that runs here, and may point at a document as well: the
 //! manifest or index that says what the image's config cannot, which is annotations, the family of
-//! media types, and the other platforms. A document that was made here describes layers as plain
-//! tars; a push or an archive writes it anew for the form in which it has the layers. Where the document
+//! media types, and the other platforms. A document that was made here describes layers as they came, and its own
+//! as plain tars; a push or an archive writes it anew for the form in which it has the layers. Where the document
 //! is lost, the name still stands for its image.
 
 use crate::image::ImageError;
@@ -14,7 +14,7 @@ use crate::oci::{
 use crate::refs::TaggedImage;
 use crate::root::Thing;
 use crate::store::{Store, StoreError};
-use crate::{Digest, ImageId, Platform};
+use crate::{DiffId, Digest, ImageId, Platform};
 
 /// Why a document cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -109,7 +109,7 @@ impl Store {
         family: Family,
         annotations: Annotations,
     ) -> Result<Descriptor, BundleError> {
-        let manifest = self.plain_manifest(image, family, annotations)?;
+        let manifest = self.manifest_of(image, family, annotations, |id| self.described(id, family))?;
         let platform = self.image_record(image)?.map(|record| record.platform);
         let bytes = manifest.to_bytes();
         self.put_blob(&bytes)?;
@@ -136,15 +136,45 @@ impl Store {
         family: Family,
         annotations: Annotations,
     ) -> Result<Manifest, BundleError> {
+        self.manifest_of(id, family, annotations, |layer| self.plain(layer, family))
+    }
+
+    fn manifest_of(
+        &self,
+        id: ImageId,
+        family: Family,
+        annotations: Annotations,
+        describe: impl Fn(DiffId) -> Result<Option<Descriptor>, BundleError>,
+    ) -> Result<Manifest, BundleError> {
         let image = self.image(id)?.ok_or(BundleError::NoImage(id))?;
         let config = self.read_blob(id.0, CONFIG_LIMIT_BYTES)?.ok_or(BundleError::NoImage(id))?;
         let mut layers = Vec::new();
         for diff_id in image.layers() {
-            let layer = self.layer(*diff_id)?.ok_or(BundleError::NoImage(id))?;
-            layers.push(Descriptor::new(family.of_type(&MediaType::OciLayer)?, diff_id.0, layer.size_bytes()));
+            layers.push(describe(*diff_id)?.ok_or(BundleError::NoImage(id))?);
         }
         let config = Descriptor::of(family.of_type(&MediaType::OciConfig)?, &config);
         Ok(Manifest { annotations, ..Manifest::new(family.of_type(&MediaType::OciManifest)?, config, layers) })
+    }
+
+    /// A layer as it came from a registry, so that the document is the same whether it was unpacked here or not;
+    /// else as a plain tar.
+    fn described(&self, id: DiffId, family: Family) -> Result<Option<Descriptor>, BundleError> {
+        let came = self.blobs_elsewhere(id)?.into_iter().find(|blob| blob.encoder.is_none());
+        let described = came.map(|blob| -> Result<Descriptor, DocumentError> {
+            let media_type = family.of_type(&MediaType::from(&*blob.media_type))?;
+            Ok(Descriptor::new(media_type, blob.digest, blob.size_bytes))
+        });
+        match described.transpose() {
+            Ok(Some(descriptor)) => Ok(Some(descriptor)),
+            // A family without a name for that form may have one for the tar.
+            Err(error) => self.plain(id, family)?.map(Some).ok_or(error.into()),
+            Ok(None) => self.plain(id, family),
+        }
+    }
+
+    fn plain(&self, id: DiffId, family: Family) -> Result<Option<Descriptor>, BundleError> {
+        let Some(layer) = self.layer(id)? else { return Ok(None) };
+        Ok(Some(Descriptor::new(family.of_type(&MediaType::OciLayer)?, id.0, layer.size_bytes())))
     }
 
     /// The images of an index of the store: those that are there.

@@ -1,7 +1,7 @@
-//! Images: a config and the layers that it names, both in the store.
+//! Images: a config and the layers that it names.
 //!
-//! An image is known, under its id, from the moment when its last layer is in its place, tagged or
-//! not, until a collection. Beside the config a record keeps what the config cannot say: when the
+//! An image is known, under its id, from the moment when its last layer is in its place or known to be
+//! elsewhere, tagged or not, until a collection. Beside the config a record keeps what the config cannot say: when the
 //! store got it, how large it is, and by which manifests the world knows it.
 
 use std::collections::BTreeSet;
@@ -20,7 +20,7 @@ use crate::{DiffId, Digest, ImageId, Platform};
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
     /// The config names a layer that is not there.
-    #[error("image {image} is incomplete: the store has no layer {layer}")]
+    #[error("image {image} is incomplete: the store has no layer {layer} and knows of no registry that has it")]
     MissingLayer {
         /// The image.
         image: ImageId,
@@ -53,7 +53,7 @@ pub struct ImageRecord {
     pub platform: Platform,
     /// Its layers, lowest first.
     pub layers: Vec<DiffId>,
-    /// The sizes of its layers together, as uncompressed tars.
+    /// The sizes of its layers together, as uncompressed tars; of layers that are not here, as a registry has them.
     pub size_bytes: u64,
     /// The manifests of this image whose bytes the store has.
     #[serde(default)]
@@ -82,12 +82,14 @@ impl Image {
 }
 
 impl Store {
-    /// Keeps an image. All its layers must be in the store.
+    /// Keeps an image. Each of its layers must be in the store, or known to be elsewhere.
     pub fn put_image(&self, config: &[u8]) -> Result<ImageId, ImageError> {
         let image = ImageId(Digest::of(config));
         let parsed = ImageConfig::parse(config).map_err(|source| ImageError::Config { image, source })?;
         let size_bytes = self.size_of_layers(image, &parsed.rootfs.diff_ids)?;
         self.put_blob(config)?;
+        // Of layers that have come since the size is known better.
+        self.change_record(image, |record| record.size_bytes = size_bytes)?;
         if self.image_record(image)?.is_none() {
             let record = ImageRecord {
                 id: image,
@@ -121,8 +123,12 @@ impl Store {
         self.hold_things(&record.layers.iter().copied().map(Thing::Layer).collect::<Vec<Thing>>())?;
         let Some(config) = self.read_blob(id.0, CONFIG_LIMIT_BYTES)? else { return Ok(None) };
         let config = ImageConfig::parse(&config).map_err(|source| ImageError::Config { image: id, source })?;
-        let is_whole = config.rootfs.diff_ids.iter().all(|layer| self.layer_path(*layer).exists());
-        Ok(is_whole.then_some(Image { id, config, record }))
+        for layer in &config.rootfs.diff_ids {
+            if !self.knows_layer(*layer)? {
+                return Ok(None);
+            }
+        }
+        Ok(Some(Image { id, config, record }))
     }
 
     /// Reads what is remembered of an image beside its config; cheaper than all of it.
@@ -178,15 +184,20 @@ impl Store {
         self.hold_things(&layers.iter().copied().map(Thing::Layer).collect::<Vec<Thing>>())?;
         let size = |layer: &DiffId| match self.layer(*layer)? {
             Some(found) => Ok(found.size_bytes()),
-            None => Err(ImageError::MissingLayer { image, layer: *layer }),
+            None => {
+                let elsewhere = self.blobs_elsewhere(*layer)?;
+                let size_bytes = elsewhere.first().map(|blob| blob.size_bytes);
+                size_bytes.ok_or(ImageError::MissingLayer { image, layer: *layer })
+            }
         };
         layers.iter().map(size).sum()
     }
 
-    /// Looks at an image from before a power cut: each of its layers must read back to its digest.
+    /// Looks at an image from before a power cut: each of its layers must read back to its digest, or be known to
+    /// be elsewhere.
     fn prove_image(&self, record: ImageRecord) -> Result<Option<ImageRecord>, ImageError> {
         for layer in &record.layers {
-            if !self.prove_layer(*layer)? {
+            if !self.prove_layer(*layer)? && self.blobs_elsewhere(*layer)?.is_empty() {
                 self.forget_image(record.id)?;
                 return Ok(None);
             }

@@ -83,6 +83,8 @@ impl Push<'_> {
                 return self.arrived(diff_id, blob);
             }
         }
+        // The compressed form that came is not to be had, or not wanted; a layer that nobody unpacked is now.
+        self.registry.bring(self.store, &[diff_id], self.session.progress)?;
         if let Some(original) = usable.iter().find(|blob| blob.encoder.is_none()) {
             (self.session.progress)(Event::Recompressing { layer: diff_id, original: original.digest });
         }
@@ -104,8 +106,9 @@ impl Push<'_> {
             self.send(&upload, opened, &|| self.open(blob.digest))?;
             return Ok(true);
         }
-        if blob.encoder.is_some() {
-            let layer = self.store.layer(diff_id)?.ok_or(PushError::NoLayer(diff_id))?;
+        if blob.encoder.is_some()
+            && let Some(layer) = self.store.layer(diff_id)?
+        {
             let encoding = self.options.encoding;
             self.send(&upload, opened, &|| Ok(Box::new(layer.compress(encoding).map_err(io::Error::other)?)))?;
             return Ok(true);

@@ -23,6 +23,7 @@ use store::{
 use self::blobs::{Push, known_blobs, mount_sources};
 use self::manifest::Written;
 use crate::Host;
+use crate::bring::BringError;
 use crate::event::Progress;
 use crate::host::HostError;
 use crate::registry::Registry;
@@ -51,6 +52,9 @@ pub enum PushError {
     /// The store does not have a layer of the image.
     #[error("the store has no layer {0}")]
     NoLayer(DiffId),
+    /// A layer that nobody has unpacked here is not to be had.
+    #[error(transparent)]
+    Bring(#[from] BringError),
     /// Docker's manifests know no zstd.
     #[error("Docker's manifest format has no name for layers of type {0}; use OCI media types")]
     NoDockerName(MediaType),
@@ -83,6 +87,7 @@ impl PushError {
     pub fn request(&self) -> Option<&RequestError> {
         match self {
             Self::Request(error) | Self::Upload(UploadError::Request(error)) => Some(error),
+            Self::Bring(error) => error.request(),
             _ => None,
         }
     }

@@ -8,8 +8,10 @@
 //!   layers/ab/cdef...roots       ids of the trees it tops (see `roots`); derived
 //! ```
 //!
-//! The layer file is written last: a layer that is there is there with all that belongs to it.
+//! The layer file is written last: a layer that is there is there with all that belongs to it. One of which only
+//! `.blobs` is there is absent (see `absent`): known, and to be had from where it was seen.
 
+mod absent;
 mod blobs;
 mod file;
 mod import;
