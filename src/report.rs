@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use registry::{LoginError, PullError, PushError, RequestError, ResolveError};
+use registry::{BringError, LoginError, PullError, PushError, RequestError, ResolveError};
 use run::identity::IdentityError;
 use run::probe::Tier;
 
@@ -124,7 +124,14 @@ fn request<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a RequestError> {
     let pull = || error.downcast_ref::<PullError>().and_then(PullError::request);
     let push = || error.downcast_ref::<PushError>().and_then(PushError::request);
     let login = || error.downcast_ref::<LoginError>().and_then(LoginError::request);
-    error.downcast_ref::<ResolveError>().and_then(ResolveError::request).or_else(pull).or_else(push).or_else(login)
+    let bring = || error.downcast_ref::<BringError>().and_then(BringError::request);
+    error
+        .downcast_ref::<ResolveError>()
+        .and_then(ResolveError::request)
+        .or_else(pull)
+        .or_else(push)
+        .or_else(login)
+        .or_else(bring)
 }
 
 fn of_system(error: &io::Error) -> Option<&'static str> {

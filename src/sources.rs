@@ -10,7 +10,7 @@ use builder::source::{Answer, Download, ImageSource, ResolvedImage, SourceError,
 use registry::{BlobState, Downloaded, Event, Received, Registry, RemoteImage, TlsVerify};
 use store::refs::TaggedImage;
 use store::tree::Timestamp;
-use store::{Digest, Platform, Reference, Store};
+use store::{Digest, ImageId, Platform, Reference, Store};
 
 use crate::command::wire;
 
@@ -83,9 +83,17 @@ impl Images {
         Ok(ResolvedImage { reference: reference.clone(), manifest: Some(manifest), config })
     }
 
-    fn bring(&self, manifest: Digest, report: &(dyn Fn(Transfer) + Sync)) -> Result<(), Box<dyn Error + Send + Sync>> {
+    fn remote(&self, manifest: Digest) -> Result<RemoteImage, Box<dyn Error + Send + Sync>> {
         let found = self.found.lock().unwrap_or_else(PoisonError::into_inner).get(&manifest).cloned();
-        let remote = found.ok_or("it was not looked up before")?;
+        found.ok_or_else(|| "it was not looked up before".into())
+    }
+
+    /// Brings an image that a registry has told of, or what the store lacks of one that it knows.
+    fn bring(
+        &self,
+        image: &ResolvedImage,
+        report: &(dyn Fn(Transfer) + Sync),
+    ) -> Result<(), Box<dyn Error + Send + Sync>> {
         let sizes = Mutex::new(HashMap::new());
         let progress = |event: Event| {
             let mut sizes = sizes.lock().unwrap_or_else(PoisonError::into_inner);
@@ -98,10 +106,20 @@ impl Images {
                 _ => {}
             }
         };
+        let Some(manifest) = image.manifest else {
+            self.registry()?.bring(&self.store, image.layers(), &progress)?;
+            let target = self.store.target_of(&image.reference)?;
+            return Ok(target.map_or(Ok(()), |target| self.store.remeasure(target.image))?);
+        };
+        let remote = self.remote(manifest)?;
         let pulled = self.registry()?.fetch(&self.store, &remote, &progress)?;
-        // The next build then needs no registry. A name stands for what runs here, so not for another platform's image.
+        self.name(&remote, pulled.image)
+    }
+
+    /// The next build then needs no registry. A name stands for what runs here, so not for another platform's image.
+    fn name(&self, remote: &RemoteImage, image: ImageId) -> Result<(), Box<dyn Error + Send + Sync>> {
         if remote.reference.digest().is_none() && Platform::host().distance_to(&remote.config.platform()).is_some() {
-            let tagged = TaggedImage { manifest: Some(pulled.pinned.digest), ..TaggedImage::now(pulled.image) };
+            let tagged = TaggedImage { manifest: Some(remote.pinned.digest), ..TaggedImage::now(image) };
             self.store.tag(&remote.reference, &tagged)?;
         }
         Ok(())
@@ -127,9 +145,19 @@ impl ImageSource for Images {
         }
     }
 
-    fn fetch(&self, image: &ResolvedImage, report: &(dyn Fn(Transfer) + Sync)) -> Result<(), SourceError> {
+    fn note(&self, image: &ResolvedImage) -> Result<(), SourceError> {
+        // What the store found by itself it knows already.
         let Some(manifest) = image.manifest else { return Ok(()) };
-        self.bring(manifest, report).map_err(|source| unavailable(&image.reference, source))
+        let noted = || -> Result<(), Box<dyn Error + Send + Sync>> {
+            let remote = self.remote(manifest)?;
+            let known = registry::note(&self.store, &remote)?;
+            self.name(&remote, known)
+        };
+        noted().map_err(|source| unavailable(&image.reference, source))
+    }
+
+    fn fetch(&self, image: &ResolvedImage, report: &(dyn Fn(Transfer) + Sync)) -> Result<(), SourceError> {
+        self.bring(image, report).map_err(|source| unavailable(&image.reference, source))
     }
 
     fn download(

@@ -16,6 +16,10 @@ pub trait ImageSource: Sync {
     /// Finds out which image a name means now, and its config. Brings no layers.
     fn resolve(&self, reference: &Reference, platform: &Platform) -> Result<ResolvedImage, SourceError>;
 
+    /// Has the store know the image, and where those of its layers are that it does not have. Brings none: for
+    /// a base that nothing reads.
+    fn note(&self, image: &ResolvedImage) -> Result<(), SourceError>;
+
     /// Brings what is missing of an image's layers: afterwards the store has them all.
     fn fetch(&self, image: &ResolvedImage, report: &(dyn Fn(Transfer) + Sync)) -> Result<(), SourceError>;
 

@@ -23,6 +23,10 @@ impl ImageSource for NoImages {
         Err(SourceError::NotFound { reference: reference.familiar() })
     }
 
+    fn note(&self, _: &ResolvedImage) -> Result<(), SourceError> {
+        unreachable!("nothing was resolved")
+    }
+
     fn fetch(&self, _: &ResolvedImage, _: &(dyn Fn(Transfer) + Sync)) -> Result<(), SourceError> {
         unreachable!("nothing was resolved")
     }

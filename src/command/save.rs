@@ -5,11 +5,14 @@ use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use registry::TlsVerify;
 use store::archive::{ArchiveFormat, LayerForm, Save, SavedImage};
 use store::{Reference, Store, StoreError};
 
+use super::wire::bring;
 use crate::context::Context;
 use crate::report::{Failure, UsageError};
+use crate::ui::Style;
 
 /// Write images to an archive
 #[derive(Debug, clap::Args)]
@@ -78,6 +81,9 @@ fn save_file(store: &Store, save: &Save, path: &Path) -> Result<(), Failure> {
 
 fn saved(store: &Store, text: &str) -> Result<SavedImage, Failure> {
     let target = store.resolve_target(text)?;
+    for image in store.images_of(&target)? {
+        bring(store, image, TlsVerify::Always, Style::Auto)?;
+    }
     let names = store.tags_of(target.image)?;
     let named = text.parse::<Reference>().ok().map(|name| name.without_digest()).filter(|name| names.contains(name));
     Ok(SavedImage { image: target.image, document: target.document, tags: named.into_iter().collect() })

@@ -40,7 +40,10 @@ pub(crate) fn image_for(
 ) -> Result<ImageId, Failure> {
     if pull != Pull::Always {
         match chosen(store, name, platform) {
-            Ok(image) if suits(store, image, platform)? => return Ok(image),
+            Ok(image) if suits(store, image, platform)? => {
+                bring(store, image, TlsVerify::Always, style)?;
+                return Ok(image);
+            }
             Ok(_) if pull == Pull::Missing => {}
             Ok(_) => {
                 return Err(UsageError::wrong(format!("image {name} is made for another platform than asked for")));
@@ -60,6 +63,17 @@ pub(crate) fn image_for(
     }
     warn_of_platform(store, pulled.image, &platform)?;
     Ok(pulled.image)
+}
+
+/// Brings the layers of an image that are not here: those of a base that no build has read.
+pub(crate) fn bring(store: &Store, image: ImageId, tls: TlsVerify, style: Style) -> Result<(), Failure> {
+    let Some(found) = store.image(image)? else { return Ok(()) };
+    if store.absent_layers(found.layers())?.is_empty() {
+        return Ok(());
+    }
+    let view = TransferView::new(style);
+    registry(tls)?.bring(store, found.layers(), &|event| view.show(event))?;
+    Ok(store.remeasure(image)?)
 }
 
 /// The image that a word means; of one for several platforms that for the one asked for.

@@ -106,6 +106,13 @@ impl Store {
         Ok(image)
     }
 
+    /// Measures an image anew of which layers have come since.
+    pub fn remeasure(&self, id: ImageId) -> Result<(), ImageError> {
+        let Some(record) = self.image_record(id)? else { return Ok(()) };
+        let size_bytes = self.size_of_layers(id, &record.layers)?;
+        self.change_record(id, |record| record.size_bytes = size_bytes)
+    }
+
     /// Remembers a manifest of an image, the bytes of which are in the store.
     pub fn note_manifest(&self, image: ImageId, manifest: Digest) -> Result<(), ImageError> {
         self.change_record(image, |record| record.manifests.insert(manifest))

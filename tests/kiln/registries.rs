@@ -153,6 +153,82 @@ fn a_build_brings_its_base_and_keeps_it() {
 }
 
 #[test]
+fn a_base_that_nobody_reads_stays_where_it_is() {
+    let (Some(server), Some(other), Some(session)) =
+        (Server::anonymous(), Server::anonymous(), Session::with_busybox())
+    else {
+        return;
+    };
+    let (base, beside, away) = (server.name("base:v1"), server.name("made:v1"), other.name("made:v1"));
+    session.kiln(["tag", "busybox", &base]).ok();
+    session.kiln(["push", &base]).ok();
+    fs::remove_dir_all(session.store()).expect("forget everything");
+    session.write("app/file", "linked");
+    let lazy = format!("FROM {base}\nENV NAME=World\nCOPY --link file /file\nCMD [\"cat\", \"/file\"]\n");
+    let context = session.context("app", &lazy);
+    session.kiln(["build", "-t", &beside, "-t", &away, path(&context)]).ok();
+    assert_eq!(layers_here(&session), 1, "only the copy");
+    // A collection keeps what is known, a verification misses nothing, and nothing need be asked again.
+    session.kiln(["store", "gc"]).ok();
+    session.kiln(["store", "verify"]).ok();
+    session.kiln(["push", &beside]).ok().says(&["Mounted from base"]);
+    let pushed = session.kiln(["push", &away]).ok();
+    assert!(!pushed.stderr.contains("Pulling") && !pushed.stderr.contains("Compressing sha"), "{}", pushed.stderr);
+    assert_eq!(layers_here(&session), 1, "what is pushed is not unpacked");
+    let fresh = Session::new();
+    fresh.kiln(["pull", &away]).ok();
+    assert_eq!(fresh.run(&away, "cat /file; echo $NAME"), "linkedWorld\n");
+
+    let run = session.kiln(["run", "--rm", "--net", "none", &beside]).ok().says(&["Pulling", "Pull complete"]);
+    assert_eq!((run.stdout.as_str(), layers_here(&session)), ("linked", 2));
+    session.kiln(["store", "verify"]).ok();
+}
+
+#[test]
+fn who_reads_a_base_brings_it_or_is_told() {
+    let (Some(server), Some(session)) = (Server::anonymous(), Session::with_busybox()) else { return };
+    let base = server.name("base:v1");
+    session.kiln(["tag", "busybox", &base]).ok();
+    session.kiln(["push", &base]).ok();
+    let lazy = session.context("lazy", &format!("FROM {base}\nENV A=b\n"));
+    let forget_and_build = || {
+        fs::remove_dir_all(session.store()).expect("forget everything");
+        session.build("app", &lazy);
+        assert_eq!(layers_here(&session), 0);
+    };
+    let reading = session.context("reading", "FROM app\nRUN echo read > /read\n");
+    forget_and_build();
+    session.build("read", &reading);
+    assert_eq!(session.run("read", "cat /read; echo $A"), "read\nb\n");
+    for arguments in [
+        &["save", "-o", "saved.tar", "app"][..],
+        &["build", "-q", "--output", "files", "lazy"],
+        &["build", "-q", "--output", "type=oci,dest=layout.tar", "lazy"],
+        &["create", "app", "true"],
+    ] {
+        forget_and_build();
+        session.kiln(arguments.iter().copied()).ok();
+        assert_eq!(layers_here(&session), 1, "{arguments:?}");
+    }
+    assert!(session.path("files/bin/busybox").exists());
+
+    forget_and_build();
+    drop(server);
+    session.kiln(["inspect", "app"]).ok();
+    session.kiln(["store", "verify"]).ok();
+    session.kiln(["run", "--rm", "app", "true"]).fails(125).says(&["is not in the store", "does not give it", "hint:"]);
+    session.kiln(["build", path(&reading)]).fails(1).says(&["is not in the store", "Dockerfile:1"]);
+    session.kiln(["save", "-o", "none.tar", "app"]).fails(1).says(&["is not in the store"]);
+    assert!(!session.path("none.tar").exists());
+}
+
+/// How many layers the store has the files of.
+fn layers_here(session: &Session) -> usize {
+    let layers = session.store().join("layers").display().to_string();
+    peer("find", &[&layers, "-type", "f", "!", "-name", "*.*"]).lines().count()
+}
+
+#[test]
 fn skopeo_pulls_what_kiln_pushes_and_the_other_way_round() {
     let (Some(server), Some(session)) = (Server::anonymous(), Session::with_busybox()) else { return };
     if installed("skopeo", "skopeo").is_none() {

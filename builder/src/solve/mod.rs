@@ -15,6 +15,7 @@ mod bind;
 mod cache_mount;
 mod copying;
 mod fetching;
+mod lazy;
 mod link;
 mod log;
 mod record;
@@ -43,6 +44,7 @@ use crate::graph::{Clock, ContextName, Graph, Op, Vertex, VertexId};
 use crate::image::MadeLayer;
 use crate::progress::{Cancel, Event, Miss, Outcome, Progress};
 use crate::source::{ImageSource, ResolvedImage};
+use lazy::reads;
 use schedule::{Done, Stopped};
 
 /// Whether misses are executed.
@@ -137,7 +139,7 @@ impl Solver<'_> {
     fn op(&self, id: VertexId, vertex: &Vertex, inputs: &Inputs<'_>) -> Result<Solved, BuildError> {
         match &vertex.op {
             Op::Scratch => Ok(Solved::source(Value::Rootfs(Arc::new(Rootfs::of_image(Vec::new()))))),
-            Op::Image(image) => self.image(image, vertex),
+            Op::Image(image) => self.image(image, id, vertex),
             Op::Context(name) => self.context(name, id, vertex),
             Op::Remote(remote) => self.remote(remote, vertex),
             Op::Copy(copy) => self.copy(copy, vertex, inputs),
@@ -146,7 +148,7 @@ impl Solver<'_> {
         }
     }
 
-    fn image(&self, image: &ResolvedImage, vertex: &Vertex) -> Result<Solved, BuildError> {
+    fn image(&self, image: &ResolvedImage, id: VertexId, vertex: &Vertex) -> Result<Solved, BuildError> {
         // First held, then looked for: what is there then stays while the build lasts.
         let paths: Vec<_> = image.layers().iter().map(|layer| self.store.layer_path(*layer)).collect();
         self.store.hold(paths.iter().map(PathBuf::as_path))?;
@@ -154,11 +156,8 @@ impl Solver<'_> {
         if image.layers().iter().any(missing) {
             let step = vertex.step.id;
             let report = |transfer| self.progress.report(Event::Transfer { step, transfer });
-            self.sources.fetch(image, &report).map_err(|source| BuildError::Image {
-                span: vertex.step.span,
-                suggestion: None,
-                source,
-            })?;
+            let had = if reads(self.graph, id) { self.sources.fetch(image, &report) } else { self.sources.note(image) };
+            had.map_err(|source| BuildError::Image { span: vertex.step.span, suggestion: None, source })?;
         }
         Ok(Solved::source(Value::Rootfs(Arc::new(Rootfs::of_image(image.layers().to_vec())))))
     }

@@ -49,6 +49,10 @@ impl ImageSource for FakeSource {
         Ok(ResolvedImage { reference: reference.clone(), manifest: None, config: self.config.clone() })
     }
 
+    fn note(&self, _: &ResolvedImage) -> Result<(), SourceError> {
+        unreachable!("the base is in the store")
+    }
+
     fn fetch(&self, _: &ResolvedImage, _: &(dyn Fn(Transfer) + Sync)) -> Result<(), SourceError> {
         unreachable!("the base is in the store")
     }

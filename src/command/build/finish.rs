@@ -18,7 +18,7 @@ use store::{Contents, Digest, Encoding, Platform, Reference, RelPath, Store, Tag
 use super::annotation::{Annotation, Level, said};
 use super::draft::Draft;
 use super::output::{Archive, Form, Output, Push, Sink, Split};
-use crate::command::wire::registry;
+use crate::command::wire::{bring, registry};
 use crate::context::{Context, note};
 use crate::report::{Failure, UsageError};
 use crate::ui::{Style, json};
@@ -79,6 +79,10 @@ impl Deliveries {
     pub(super) fn deliver(self, made: &Made<'_>, context: &Context) -> Result<(), Failure> {
         let mut told = Told::of(made)?;
         for (output, place) in self.outputs {
+            if !matches!(output, Output::Image { .. }) {
+                // Files are wanted, and a base that no step has read is not here yet.
+                made.built.iter().try_for_each(|built| bring(made.store, built.image, self.tls, self.style))?;
+            }
             match output {
                 Output::Local { dest, split, others } => made.local(&dest, split, others)?,
                 Output::Tar { split, .. } => written(place, |out| made.tar(split, out))?,
