@@ -5,9 +5,9 @@
 
 use std::time::{Duration, Instant};
 
-use builder::build::{BuildRequest, DockerfileText};
 use builder::dockerfile::parse;
 use builder::plan::{Images, plan};
+use builder::request::{BuildRequest, DockerfileText};
 use store::tree::Timestamp;
 
 fn main() {

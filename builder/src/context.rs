@@ -16,11 +16,11 @@ use store::scan::{Attributes, Ownership, ScanError, ScanOptions, Times, Verdict,
 use store::tree::{Directory, Leaf, Node, Timestamp};
 use store::{Contents, DiffId, RelPath, StatCache, Store, StoreError, Tree};
 
-use crate::build::{ContextDirectory, DockerfileText};
 use crate::copy::select::{entry_at, resolve};
 use crate::error::StepError;
 use crate::graph::Clock;
 use crate::ignore::{IgnoreError, IgnoreFile};
+use crate::request::{ContextDirectory, DockerfileText};
 use crate::solve::Rootfs;
 
 pub use wanted::Wanted;

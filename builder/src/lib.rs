@@ -29,14 +29,16 @@ pub mod plan;
 pub mod progress;
 pub mod record;
 pub mod remote;
+pub mod request;
 pub mod solve;
 pub mod source;
 pub mod ssh;
 pub mod suggest;
 
-pub use build::{BuildRequest, Built, build, dry_run};
+pub use build::{Built, build, dry_run};
 pub use error::BuildError;
 pub use executor::Executor;
 pub use executor::sandbox::SandboxExecutor;
 pub use progress::{Cancel, Event, Progress};
+pub use request::BuildRequest;
 pub use source::{ImageSource, ResolvedImage, SourceError};

@@ -2,11 +2,12 @@
 //! agents of one of them (`--call=targets`, `--call=outline`). No image is looked up, so triggers of base
 //! images are not in it.
 
-use crate::build::{self, BuildRequest};
+use crate::build;
 use crate::dockerfile::{Arg, Dockerfile, Instruction, Mount, Run, mount::Need};
 use crate::error::BuildError;
 use crate::expand::expand;
 use crate::plan::Sketch;
+use crate::request::BuildRequest;
 
 /// A stage that can be built.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -200,7 +201,7 @@ impl Credential {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::build::DockerfileText;
+    use crate::request::DockerfileText;
 
     const FILE: &str = "# V is the base's version\nARG V=3 UNUSED\n# base has the tools\nFROM a:$V AS base\n\
         RUN --mount=type=secret,id=token x\nFROM b AS other\nARG HIDDEN\nFROM base\nARG V\n# W is $V again\nARG W=x$V X\n\

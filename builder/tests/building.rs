@@ -7,9 +7,10 @@ mod house;
 
 use std::path::Path;
 
-use builder::build::{CacheUse, StepReport};
+use builder::build::StepReport;
 use builder::executor::Exit;
 use builder::progress::{Miss, Outcome, Quiet};
+use builder::request::CacheUse;
 use builder::{BuildError, Built, Cancel};
 
 use house::House;

@@ -32,8 +32,8 @@ fn a122_a_file_by_its_url_is_root_s_alone() {
         let built = house.try_build(&request).unwrap();
         house.store.root_tree(&built.layers).unwrap().get(&path("f")).unwrap().metadata.mtime.secs
     };
-    assert_eq!(mtime(builder::build::Timestamps::Clamp), 315_532_800);
-    assert_eq!(mtime(builder::build::Timestamps::Preserve), 1_234_567_890);
+    assert_eq!(mtime(builder::request::Timestamps::Clamp), 315_532_800);
+    assert_eq!(mtime(builder::request::Timestamps::Preserve), 1_234_567_890);
 }
 
 #[test]
@@ -96,7 +96,7 @@ fn c027_a_named_context_may_be_for_one_platform() {
     let house = House::new();
     let mut request = house.request("FROM what\n");
     let here = Platform::host().to_string();
-    let scratch = builder::build::NamedContext::Scratch;
+    let scratch = builder::request::NamedContext::Scratch;
     request.contexts.insert(format!("what::{here}"), scratch.clone());
     assert_eq!(house.try_build(&request).unwrap().layers, []);
     request.contexts = BTreeMap::from([("what::windows/arm".to_owned(), scratch)]);

@@ -4,8 +4,8 @@ mod house;
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use builder::build::ContextDirectory;
 use builder::progress::Outcome;
+use builder::request::ContextDirectory;
 use house::House;
 
 /// How many commands a build runs.

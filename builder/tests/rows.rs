@@ -4,7 +4,7 @@
 
 mod house;
 
-use builder::build::{ContextDirectory, DockerfileText};
+use builder::request::{ContextDirectory, DockerfileText};
 use builder::{BuildError, Built};
 use house::House;
 

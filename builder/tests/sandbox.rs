@@ -4,9 +4,9 @@
 
 use std::path::{Path, PathBuf};
 
-use builder::build::{ContextDirectory, DockerfileText, SecretSource};
 use builder::executor::Exit;
 use builder::progress::{Outcome, Quiet, Transfer};
+use builder::request::{ContextDirectory, DockerfileText, SecretSource};
 use builder::source::{Answer, Download};
 use builder::{BuildError, BuildRequest, Built, ImageSource, ResolvedImage, SandboxExecutor, SourceError};
 use store::tree::{Leaf, Node};

@@ -3,7 +3,7 @@
 
 mod house;
 
-use builder::build::Timestamps;
+use builder::request::Timestamps;
 use builder::{BuildError, Built};
 use house::{House, path};
 

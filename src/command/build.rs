@@ -14,9 +14,9 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use builder::build::BuildRequest;
 use builder::error::BuildError;
 use builder::executor::sandbox::SandboxExecutor;
+use builder::request::BuildRequest;
 use store::{Platform, Reference};
 
 use super::steps::foretell;

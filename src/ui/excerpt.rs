@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
-use builder::build::DockerfileText;
 use builder::diagnostic::{Diagnostic, Severity, Span};
+use builder::request::DockerfileText;
 
 use super::sanitize::{self, Colours};
 

@@ -8,10 +8,10 @@
 use std::io::{self, Write};
 use std::sync::{Mutex, PoisonError};
 
-use builder::build::DockerfileText;
 use builder::diagnostic::Diagnostic;
 use builder::error::BuildError;
 use builder::progress::{Event, Outcome, Progress, Stream};
+use builder::request::DockerfileText;
 use serde_json::{Value, json};
 
 use super::title;

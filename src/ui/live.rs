@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use builder::build::DockerfileText;
 use builder::progress::{Event, Outcome, Progress, Step, StepId, StepKind};
+use builder::request::DockerfileText;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::lines::Lines;

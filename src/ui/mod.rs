@@ -35,7 +35,7 @@ pub(crate) enum Style {
 
 impl Style {
     /// What shows a build's progress in this style. The source is the Dockerfile, for its excerpts.
-    pub(crate) fn build_progress(self, source: &builder::build::DockerfileText) -> Box<dyn Progress> {
+    pub(crate) fn build_progress(self, source: &builder::request::DockerfileText) -> Box<dyn Progress> {
         match self.resolved() {
             Self::Quiet => Box::new(Quiet),
             Self::Json => Box::new(json::Json::new(source)),

@@ -4,8 +4,8 @@ use std::io::{self, Write};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-use builder::build::DockerfileText;
 use builder::progress::{Event, Progress, Step, StepId, Transfer};
+use builder::request::DockerfileText;
 
 use super::lines::Lines;
 use super::sanitize::{self, Colours};

@@ -5,7 +5,6 @@ use store::RelPath;
 use super::scope::expanded;
 use super::stage::{Place, Planner, State, text_of};
 use super::{PlanError, error_at};
-use crate::build::Entitlement;
 use crate::diagnostic::Span;
 use crate::dockerfile::mount::{self, Ownership, ResolveError};
 use crate::dockerfile::{self, NetworkMode, Run, RunMount, Script, SecurityMode, Statement, Word};
@@ -15,6 +14,7 @@ use crate::graph::{
     SshMount,
 };
 use crate::progress::StepKind;
+use crate::request::Entitlement;
 
 /// Where a step sees the file of a heredoc with an interpreter line (docs/dockerfile.md, A035).
 const SCRIPTS: &str = "/dev/pipes";

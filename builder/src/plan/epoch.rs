@@ -7,10 +7,10 @@ use store::tree::Timestamp;
 
 use super::scope::{self, Variables, expanded};
 use super::{PlanError, error_at};
-use crate::build::{BuildRequest, NamedContext};
 use crate::dockerfile::{Add, Dockerfile, Escape, Instruction, Source, Stage};
 use crate::error::RequestError;
 use crate::remote::{Checksum, Remote};
+use crate::request::{BuildRequest, NamedContext};
 
 /// The variable.
 pub(crate) const NAME: &str = "SOURCE_DATE_EPOCH";

@@ -26,13 +26,13 @@ use std::collections::BTreeMap;
 use store::Reference;
 use store::tree::Timestamp;
 
-use crate::build::BuildRequest;
 use crate::diagnostic::{Diagnostic, Span};
 use crate::dockerfile::Dockerfile;
 use crate::error::BuildError;
 use crate::graph::{Clock, Graph, VertexId};
 use crate::image::StageImage;
 use crate::progress::Notice;
+use crate::request::BuildRequest;
 use crate::source::ResolvedImage;
 
 /// Planning fails with the errors of a build.

@@ -10,11 +10,11 @@ use store::{Platform, Reference};
 
 use super::scope::{self, Variables, expanded};
 use super::{ImageRequest, Images, PlanError, error_at};
-use crate::build::{BuildRequest, NamedContext};
 use crate::diagnostic::{Diagnostic, Span};
 use crate::dockerfile::{Dockerfile, Instruction, Statement, parse_trigger};
 use crate::error::{BuildError, RequestError};
 use crate::graph::ContextName;
+use crate::request::{BuildRequest, NamedContext};
 use crate::suggest::suggest;
 
 /// What a stage starts from, or a `--from` names.

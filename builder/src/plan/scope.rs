@@ -6,11 +6,11 @@ use store::Platform;
 use store::tree::Timestamp;
 
 use super::{PlanError, error_at};
-use crate::build::{BuildRequest, Timestamps};
 use crate::diagnostic::Span;
 use crate::dockerfile::{Dockerfile, Escape, Word};
 use crate::expand::{Expanded, Lookup, expand};
 use crate::graph::Clock;
+use crate::request::{BuildRequest, Timestamps};
 
 /// The build's clock when nobody sets one: 1980-01-01, since ZIP archives hold no earlier time.
 pub const DEFAULT_EPOCH: Timestamp = Timestamp::from_secs(315_532_800);

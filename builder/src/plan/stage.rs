@@ -7,7 +7,6 @@ use store::{Platform, RelPath};
 use super::reach::{Origin, Stages};
 use super::scope::{Arguments, Variables, expanded, is_ineffective, is_predefined, proxies};
 use super::{ImageRequest, Images, PlanError, Planned, error_at, metadata, undefined};
-use crate::build::{CacheUse, NamedContext};
 use crate::copy::Form;
 use crate::copy::{Destination, OwnerSpec};
 use crate::diagnostic::{Diagnostic, Span};
@@ -20,6 +19,7 @@ use crate::graph::{
 use crate::image::StageImage;
 use crate::progress::{Notice, Step, StepKind};
 use crate::remote::{Remote, redacted};
+use crate::request::{CacheUse, NamedContext};
 
 /// Plans stages into one graph.
 pub(super) struct Planner<'a> {

@@ -20,10 +20,10 @@ use store::{ActionKey, Contents, DiffId, KeyRecord, Store, Tree};
 
 use super::address::{Remote, redacted};
 use super::{RemoteError, git, url};
-use crate::build::SecretSource;
 use crate::graph::{Clock, Lookup};
 use crate::key;
 use crate::progress::{Cancel, Outcome, Transfer};
+use crate::request::SecretSource;
 use crate::source::ImageSource;
 
 /// Fetches.

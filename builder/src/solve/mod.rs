@@ -36,13 +36,14 @@ pub(crate) use fetching::unpacked;
 pub use record::BuildDirectory;
 pub use rootfs::Rootfs;
 
-use crate::build::{BuildRequest, MainContext, NamedContext, StepReport};
+use crate::build::StepReport;
 use crate::context::{self, ContextError, ContextTree, Wanted};
 use crate::error::{BuildError, StepError};
 use crate::executor::Executor;
 use crate::graph::{Clock, ContextName, Graph, Op, Vertex, VertexId};
 use crate::image::MadeLayer;
 use crate::progress::{Cancel, Event, Miss, Outcome, Progress};
+use crate::request::{BuildRequest, MainContext, NamedContext};
 use crate::source::{ImageSource, ResolvedImage};
 use lazy::reads;
 use schedule::{Done, Stopped};

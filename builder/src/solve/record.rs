@@ -12,10 +12,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use store::{ActionKey, Area, Digest, Store, StoreError};
 
 use super::log::StepLog;
-use crate::build::{BuildRequest, StepReport};
+use crate::build::StepReport;
 use crate::error::{BuildError, StepError};
 use crate::progress::{Miss, Step, StepId};
 use crate::record::{self, BuildRecord, StepOutcome, StepRecord};
+use crate::request::BuildRequest;
 
 /// Where one build leaves what it has to say.
 #[derive(Debug)]

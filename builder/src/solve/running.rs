@@ -16,7 +16,6 @@ use super::cache_mount::{self, HeldCache, Seed};
 use super::log::StepLog;
 use super::step::{Asked, Prepared};
 use super::{Inputs, Rootfs, Solved, Solver, Value, at};
-use crate::build::SecretSource;
 use crate::copy::select::{entry_at, resolve};
 use crate::error::{BuildError, StepError};
 use crate::executor::{Execution, ExecutionMount, Exit, MountSource};
@@ -25,6 +24,7 @@ use crate::graph::{
 };
 use crate::key;
 use crate::progress::{Event, Stream, Wait};
+use crate::request::SecretSource;
 use crate::ssh::Forward;
 
 /// What mounts need of other vertices: trees, and where their bytes are.

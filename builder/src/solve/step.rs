@@ -145,7 +145,7 @@ impl Solver<'_> {
 
     /// Which step of which Dockerfile it is, whatever it contains.
     fn step_identity(&self, vertex: &Vertex) -> String {
-        let context = self.request.context.as_ref().map(crate::build::MainContext::name);
+        let context = self.request.context.as_ref().map(crate::request::MainContext::name);
         let (position, _) = vertex.step.position.unwrap_or_default();
         let stage = vertex.step.stage.as_deref().unwrap_or("");
         let kind = vertex.step.kind;

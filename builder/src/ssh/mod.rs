@@ -18,8 +18,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
-use crate::build::SshSource;
 use crate::graph::SecretFile;
+use crate::request::SshSource;
 use agent::Request;
 use keys::PrivateKey;
 

@@ -8,9 +8,9 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use builder::build::{ContextDirectory, DockerfileText};
 use builder::executor::{Ended, ExecuteError, Execution, Exit, Output};
 use builder::progress::{Quiet, Stream, Transfer};
+use builder::request::{ContextDirectory, DockerfileText};
 use builder::source::{Answer, Download, Validators};
 use builder::{BuildError, BuildRequest, Built, Cancel, Executor, ImageSource, ResolvedImage, SourceError};
 use store::oci::ImageConfig;

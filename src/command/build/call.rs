@@ -7,11 +7,12 @@ use std::io::{IsTerminal, Write as _};
 use std::process::ExitCode;
 use std::str::FromStr;
 
-use builder::build::{self, BuildRequest, Checked, DockerfileText};
+use builder::build::{self, Checked};
 use builder::diagnostic::Diagnostic;
 use builder::dockerfile::mount::Need;
 use builder::outline::{self, Credential, Outline, Role, Target};
 use builder::progress::Quiet;
+use builder::request::{BuildRequest, DockerfileText};
 use serde_json::{Value, json};
 use store::Store;
 

@@ -7,10 +7,10 @@ use std::fs::{self, File};
 use std::io::{Read, Seek, Write};
 use std::path::Path;
 
-use builder::build::{ContextDirectory, DockerfileText, MainContext, NamedContext};
 use builder::context::{locate, locate_in_layer, newest, unpack};
 use builder::progress::Transfer;
 use builder::remote::{Fetched, Fetcher, Remote, RemoteError};
+use builder::request::{ContextDirectory, DockerfileText, MainContext, NamedContext};
 use store::archive::{LayoutImage, LoadOptions, Source};
 use store::tree::Timestamp;
 use store::{Contents, DiffId, Platform, Reference, Store, StoreError};

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use builder::ImageSource;
-use builder::build::{BuildRequest, CacheUse, NamedContext, SecretSource, Timestamps};
 use builder::graph::{Clock, Lookup};
 use builder::plan::epoch;
 use builder::plan::scope::DEFAULT_EPOCH;
 use builder::progress::Cancel;
 use builder::remote::Fetcher;
+use builder::request::{BuildRequest, CacheUse, NamedContext, SecretSource, Timestamps};
 use registry::Family;
 use store::{Platform, Store};
 

@@ -4,8 +4,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::fs::FileTypeExt;
 use std::path::PathBuf;
 
-use builder::build::{BuildRequest, Entitlement, SshSource};
 use builder::graph::{Access, Limits, Network, Privileges, Volume};
+use builder::request::{BuildRequest, Entitlement, SshSource};
 use run::container::mount::{self, MountRequest};
 use run::container::options::Ulimit;
 use run::sandbox::{CapabilitySet, Dns, Seccomp};
