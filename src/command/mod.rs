@@ -39,6 +39,7 @@ pub(crate) mod stats;
 pub(crate) mod steps;
 pub(crate) mod stop;
 pub(crate) mod store;
+mod swap;
 pub(crate) mod tag;
 pub(crate) mod tags;
 pub(crate) mod top;

@@ -243,6 +243,7 @@ fn flags_of_the_build_reach_every_step() {
         "-v",
         &volume,
     ];
+    build(&session, "app", dockerfile, &["--memory-swap", "64m"]).fails(1).says(&["--memory-swap needs --memory"]);
     build(&session, "app", dockerfile, &flags).ok();
     let seen = session.run("app", "tail -n 99 /nofile /shm /h /r /id /caps /v");
     for word in [

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use run::sandbox::{
     self, AbstractSockets, Durability, Etc, Lower, PidsLimit, Process, Rlimit, Rootfs, SandboxError, Source, Spec,
-    Stacking, Stdio, Swap,
+    Stacking, Stdio,
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::Mode;
@@ -83,7 +83,7 @@ fn spec(execution: &Execution<'_>) -> Spec {
     spec.shm_bytes = limits.shm_bytes.unwrap_or(spec.shm_bytes);
     spec.limits = sandbox::Limits {
         memory_bytes: limits.memory_bytes,
-        swap: limits.memory_and_swap_bytes.map_or(Swap::AsMemory, Swap::Total),
+        swap: limits.swap,
         milli_cpus: limits.milli_cpus,
         cpu_quota_us: limits.cpu_quota_us,
         cpu_period_us: limits.cpu_period_us,

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use run::sandbox::{CapabilitySet, Dns, Seccomp};
+use run::sandbox::{CapabilitySet, Dns, Seccomp, Swap};
 use store::{Platform, RelPath};
 
 use super::{Clock, VertexId};
@@ -54,7 +54,7 @@ pub struct Limits {
     /// Memory (`--memory`).
     pub memory_bytes: Option<u64>,
     /// Memory and swap together (`--memory-swap`).
-    pub memory_and_swap_bytes: Option<u64>,
+    pub swap: Swap,
     /// Microseconds of processor time in each period (`--cpu-quota`).
     pub cpu_quota_us: Option<u64>,
     /// How long a period is, in microseconds (`--cpu-period`).

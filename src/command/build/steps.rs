@@ -8,9 +8,10 @@ use builder::graph::{Access, Limits, Network, Privileges, Volume};
 use builder::request::{BuildRequest, Entitlement, SshSource};
 use run::container::mount::{self, MountRequest};
 use run::container::options::Ulimit;
-use run::sandbox::{CapabilitySet, Dns, Seccomp};
+use run::sandbox::{CapabilitySet, Dns, Seccomp, Swap};
 use store::RelPath;
 
+use crate::command::swap;
 use crate::format::units::{parse_host, parse_size, parse_ulimit};
 use crate::report::{Failure, UsageError};
 
@@ -143,6 +144,11 @@ impl LimitArgs {
         for (name, value) in flags {
             value.as_ref().map_or(Ok(()), |value| limit(&mut limits, name, value))?;
         }
+        let total = match limits.swap {
+            Swap::Total(total) => Some(total),
+            Swap::AsMemory | Swap::Unlimited => None,
+        };
+        swap::check(limits.memory_bytes, total)?;
         Ok(limits)
     }
 }
@@ -156,8 +162,8 @@ fn limit(limits: &mut Limits, name: &str, value: &str) -> Result<(), Failure> {
     let size = || parse_size(value).map(|size| Some(size).filter(|size| *size != 0)).map_err(UsageError::wrong);
     match name {
         "memory" => limits.memory_bytes = size()?,
-        "memory-swap" if value == "-1" => limits.memory_and_swap_bytes = Some(i64::MAX.cast_unsigned()),
-        "memory-swap" => limits.memory_and_swap_bytes = size()?,
+        "memory-swap" if value == "-1" => limits.swap = Swap::Unlimited,
+        "memory-swap" => limits.swap = size()?.map_or(Swap::AsMemory, Swap::Total),
         "cpu-shares" => limits.cpu_shares = number()?,
         "cpu-period" => limits.cpu_period_us = number()?,
         "cpu-quota" => limits.cpu_quota_us = number()?,
@@ -256,10 +262,7 @@ mod tests {
             limit(&mut limits, name, value).unwrap_or_else(|_| panic!("{name}"));
         }
         assert_eq!((limits.memory_bytes, limits.cpu_quota_us), (Some(512 << 20), Some(50_000)));
-        assert_eq!(
-            (limits.memory_and_swap_bytes, limits.cpuset.as_deref()),
-            (Some(i64::MAX.cast_unsigned()), Some("0-1"))
-        );
+        assert_eq!((limits.swap, limits.cpuset.as_deref()), (Swap::Unlimited, Some("0-1")));
         for (name, value) in [("memory", "x"), ("cpu-shares", "-1"), ("cpus", "1")] {
             assert!(limit(&mut limits, name, value).is_err(), "{name}={value}");
         }

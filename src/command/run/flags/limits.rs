@@ -2,6 +2,7 @@
 
 use run::container::options::{Limits, MemorySwap, PidsLimit, Ulimit};
 
+use crate::command::swap;
 use crate::format::units::{parse_size, parse_ulimit};
 use crate::report::{Failure, UsageError};
 
@@ -83,12 +84,9 @@ fn check_memory(memory: Option<u64>, swap: Option<MemorySwap>, reserved: Option<
         Some(MemorySwap::TotalBytes(total)) if total != 0 => Some(total),
         _ => None,
     };
-    match (memory, total) {
-        (None, Some(_)) => Err(UsageError::wrong("--memory-swap needs --memory: it limits memory and swap together")),
-        (Some(memory), Some(total)) if total < memory => {
-            Err(UsageError::wrong("--memory-swap is less than --memory: it limits memory and swap together"))
-        }
-        (Some(memory), _) if reserved.is_some_and(|reserved| reserved > memory) => {
+    swap::check(memory, total)?;
+    match (memory, reserved) {
+        (Some(memory), Some(reserved)) if reserved > memory => {
             Err(UsageError::wrong("--memory-reservation is more than --memory"))
         }
         _ => Ok(()),
