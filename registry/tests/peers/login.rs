@@ -102,8 +102,11 @@ fn a_helper_keeps_what_it_is_given() {
     let program = directory.path().join("docker-credential-test");
     let script = "#!/bin/sh\ncase $1 in\nstore) cat > \"$0.kept\" ;;\nerase) rm \"$0.kept\" ;;\n\
                   get) cat \"$0.kept\" 2>/dev/null || { echo credentials not found in native keychain; exit 1; } ;;\nesac\n";
-    std::fs::write(&program, script).unwrap();
-    std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let text = directory.path().join("script");
+    std::fs::write(&text, script).unwrap();
+    // By a process of its own: one that another test just forks would hold a program open that is written here.
+    let copied = std::process::Command::new("install").args([&text, &program]).status().unwrap();
+    assert!(copied.success());
     std::fs::write(directory.path().join("config.json"), r#"{"credsStore":"test"}"#).unwrap();
     let path = format!("{}:{}", directory.path().display(), std::env::var("PATH").unwrap());
     let child = std::process::Command::new(std::env::current_exe().unwrap())
