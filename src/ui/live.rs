@@ -1,12 +1,14 @@
 //! Progress on a terminal: what is done scrolls up, what goes on stays below with its last line.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
+use std::fmt::Write;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use builder::progress::{Event, Outcome, Progress, Step, StepId, StepKind};
 use builder::request::DockerfileText;
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressState, ProgressStyle};
 
 use super::lines::Lines;
 use super::sanitize::{self, Colours};
@@ -32,6 +34,9 @@ const RED: &str = "\u{1b}[31m";
 const DIM: &str = "\u{1b}[2m";
 const RESET: &str = "\u{1b}[0m";
 
+/// Columns that the spinner and the time take beside a title.
+const BESIDE_TITLE: usize = 8;
+
 impl Live {
     pub(super) fn new(source: &DockerfileText) -> Self {
         Self { screen: MultiProgress::new(), state: Mutex::default(), source: source.clone() }
@@ -43,9 +48,13 @@ impl Live {
 
     fn begin(&self, state: &mut State, step: StepId) {
         let Some(known) = state.steps.get(&step) else { return };
-        let style = ProgressStyle::with_template("{spinner:.cyan} {prefix} {elapsed:.dim}\n  {wide_msg:.dim}")
-            .unwrap_or_else(|_| ProgressStyle::default_spinner());
-        let bar = self.screen.add(ProgressBar::new_spinner().with_style(style).with_prefix(title::title(known)));
+        let title = title::title(known);
+        let style = ProgressStyle::with_template("{spinner:.cyan} {title} {elapsed:.dim}\n  {wide_msg:.dim}")
+            .unwrap_or_else(|_| ProgressStyle::default_spinner())
+            .with_key("title", move |_: &ProgressState, out: &mut dyn Write| {
+                let _ = out.write_str(&cut(&title, columns().saturating_sub(BESIDE_TITLE)));
+            });
+        let bar = self.screen.add(ProgressBar::new_spinner().with_style(style));
         bar.enable_steady_tick(Duration::from_millis(100));
         state.bars.insert(step, bar);
     }
@@ -112,5 +121,29 @@ impl Progress for Live {
             Event::Failed { step, took } => self.end(&mut state, step, &format!("{RED}✗"), &elapsed(took)),
             Event::Cancelled { step } => self.end(&mut state, step, DIM, "cancelled"),
         }
+    }
+}
+
+/// How wide the terminal is now.
+fn columns() -> usize {
+    rustix::termios::tcgetwinsize(std::io::stderr()).map_or(80, |size| usize::from(size.ws_col))
+}
+
+/// A text in at most so many columns: what goes on below would be drawn over a line that wraps.
+fn cut(text: &str, columns: usize) -> Cow<'_, str> {
+    if text.chars().count() <= columns {
+        return Cow::Borrowed(text);
+    }
+    let kept: String = text.chars().take(columns.saturating_sub(1)).collect();
+    Cow::Owned(format!("{kept}…"))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn long_titles_end_where_the_terminal_does() {
+        assert_eq!(super::cut("RUN make", 8), "RUN make");
+        assert_eq!(super::cut("RUN make", 7), "RUN ma…");
+        assert_eq!(super::cut("été", 3), "été");
     }
 }
