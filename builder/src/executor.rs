@@ -9,7 +9,7 @@ pub mod sandbox;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use run::sandbox::Dns;
+use run::sandbox::{Dns, EtcFile};
 use store::{Platform, RelPath, SnapshotRoot};
 
 use crate::graph::{Access, Limits, Network, Privileges, Security};
@@ -47,6 +47,8 @@ pub struct Execution<'a> {
     pub hosts: &'a [(String, IpAddr)],
     /// What `resolv.conf` says instead of what the machine's does.
     pub dns: &'a Dns,
+    /// Files of `/etc` that stay the image's.
+    pub kept_files: &'a [EtcFile],
     /// What it may do beyond `security`.
     pub privileges: &'a Privileges,
     /// Its host name.
@@ -73,6 +75,8 @@ pub struct ExecutionMount {
 pub enum MountSource {
     /// A file or directory of the store.
     Path(PathBuf),
+    /// A device node of the machine.
+    Device(PathBuf),
     /// An empty file system in memory.
     Tmpfs {
         /// Its size.

@@ -12,8 +12,8 @@ use store::RelPath;
 use store::tree::Timestamp;
 
 pub use command::{
-    Access, CacheMount, Limits, Mount, MountKind, Need, Network, Privileges, RunOp, SecretFile, SecretMount, Security,
-    Sharing, SshMount, Volume,
+    Access, CacheMount, Device, Limits, Mount, MountKind, Need, Network, Privileges, RunOp, SecretFile, SecretMount,
+    Security, Sharing, SshMount, Volume,
 };
 
 use crate::copy::{Destination, ModeChange, OwnerSpec, Times};

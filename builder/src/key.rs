@@ -14,7 +14,8 @@
 //! | | `mount /target` | bind: id of what is mounted and the access; cache: id only; secret, ssh: name and look only; tmpfs: size; script: its bytes |
 //! | | `network`, `security` | as requested, not what the machine made of it |
 //! | | `host`, `hostname`, `shm size`, `limit NAME` | commands see them; of a host the name only |
-//! | | `capability`, `no capability`, `group`, `system calls`, `new privileges` | where they are not Docker's |
+//! | | `image's file` | files of `/etc` that are not kiln's |
+//! | | `capability`, `no capability`, `group`, `system calls`, `new privileges`, `users`, `device /target` | where they are not Docker's |
 //! | | `volume /target` | the machine's path, not what is there |
 //! | | `platform`, `epoch` | commands see them |
 //! | COPY, ADD | `source` | id of each file or directory that is copied, after ignore rules and `--exclude` |
@@ -32,15 +33,15 @@
 
 use std::collections::BTreeMap;
 
-use run::sandbox::{Capability, CapabilitySet, Seccomp};
+use run::sandbox::{Capability, CapabilitySet, Seccomp, UserNamespace};
 use store::action::Part;
 use store::tree::{Metadata, Timestamp};
 use store::{ActionKey, ObjectId, RelPath, TreeId};
 
 use crate::copy::{Destination, Fact, Form, ModeChange, Owner, Times};
 use crate::graph::{
-    Access, CacheMount, Clock, Footing, Mount, MountKind, Network, Privileges, RunOp, SecretMount, Security, Sharing,
-    SshMount, Volume,
+    Access, CacheMount, Clock, Device, Footing, Mount, MountKind, Network, Privileges, RunOp, SecretMount, Security,
+    Sharing, SshMount, Volume,
 };
 
 /// The part of a RUN that is the id of all files that it sees.
@@ -108,6 +109,7 @@ pub fn run_parts(run: &RunOp, root: TreeId, bound: &dyn Fn(usize) -> String) -> 
         security,
         hosts,
         dns: _,
+        kept_files,
         privileges,
         volumes,
         hostname,
@@ -125,6 +127,7 @@ pub fn run_parts(run: &RunOp, root: TreeId, bound: &dyn Fn(usize) -> String) -> 
     parts.push(Part::text("security", security_name(*security)));
     // Where a name leads to is the machine's business, as it is without the flag.
     parts.extend(hosts.iter().map(|(name, _)| Part::text("host", name)));
+    parts.extend(kept_files.iter().map(|file| Part::text("image's file", file.path())));
     parts.extend(privilege_parts(privileges));
     let volume = |Volume { source, target, access }: &Volume| {
         Part::text(format!("volume {target}"), format!("{} {}", source.display(), access_name(*access)))
@@ -205,7 +208,7 @@ fn mount_part(mount: &Mount, bound: &dyn Fn() -> String) -> Part {
 
 /// Nothing for what Docker gives: most builds say nothing of it.
 fn privilege_parts(privileges: &Privileges) -> Vec<Part> {
-    let Privileges { capabilities, seccomp, no_new_privileges, groups } = privileges;
+    let Privileges { capabilities, seccomp, no_new_privileges, groups, users, devices } = privileges;
     let usual = CapabilitySet::docker_default();
     let mut parts = Vec::new();
     for capability in Capability::all() {
@@ -222,6 +225,12 @@ fn privilege_parts(privileges: &Privileges) -> Vec<Part> {
     if *no_new_privileges {
         parts.push(Part::text("new privileges", "none"));
     }
+    if *users == UserNamespace::Host {
+        parts.push(Part::text("users", "host"));
+    }
+    let device =
+        |Device { source, target }: &Device| Part::text(format!("device {target}"), source.display().to_string());
+    parts.extend(devices.iter().map(device));
     parts
 }
 
@@ -293,6 +302,7 @@ fn access_name(access: Access) -> &'static str {
 mod tests {
     use super::*;
     use crate::graph::{Limits, Need, SecretFile, VertexId};
+    use run::sandbox::EtcFile;
     use store::Platform;
 
     fn run() -> RunOp {
@@ -308,6 +318,7 @@ mod tests {
             security: Security::Sandbox,
             hosts: Vec::new(),
             dns: Default::default(),
+            kept_files: Vec::new(),
             privileges: Privileges::default(),
             volumes: Vec::new(),
             hostname: "kiln".into(),
@@ -349,6 +360,7 @@ mod tests {
     /// Rule D001.
     #[test]
     fn what_a_command_can_see_decides() {
+        let device = Device { source: "/dev/fuse".into(), target: RelPath::clean(b"dev/fuse").unwrap() };
         let with_mount = |kind: MountKind| changed(|run| run.mounts = vec![mount(kind)]);
         let keys = [
             key(&run(), 0),
@@ -367,6 +379,10 @@ mod tests {
             changed(|run| run.privileges.groups.push("video".into())),
             changed(|run| run.privileges.seccomp = Seccomp::Unconfined),
             changed(|run| run.privileges.no_new_privileges = true),
+            changed(|run| run.privileges.users = UserNamespace::Host),
+            changed(|run| run.privileges.devices.push(device.clone())),
+            changed(|run| run.kept_files.push(EtcFile::Hosts)),
+            changed(|run| run.kept_files.push(EtcFile::Hostname)),
             with_mount(ssh("one", Need::Optional)),
             with_mount(ssh("two", Need::Optional)),
             changed(|run| run.limits.shm_bytes = Some(1)),

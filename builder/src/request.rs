@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use run::sandbox::Dns;
+use run::sandbox::{Dns, EtcFile};
 use store::tree::Timestamp;
 use store::{DiffId, Platform, Reference};
 
@@ -48,7 +48,9 @@ pub struct BuildRequest {
     pub hosts: Vec<(String, IpAddr)>,
     /// `--dns`, `--dns-search`, `--dns-option`
     pub dns: Dns,
-    /// `--cap-add`, `--cap-drop`, `--security-opt`, `--group-add`
+    /// `--no-hosts`, `--no-hostname`, `--dns none`: what RUN sees of the image's own `/etc`.
+    pub kept_files: Vec<EtcFile>,
+    /// `--cap-add`, `--cap-drop`, `--security-opt`, `--group-add`, `--userns`, `--device`
     pub privileges: Privileges,
     /// `--volume`
     pub volumes: Vec<Volume>,
@@ -215,6 +217,7 @@ impl BuildRequest {
             ssh: BTreeMap::new(),
             hosts: Vec::new(),
             dns: Dns::default(),
+            kept_files: Vec::new(),
             privileges: Privileges::default(),
             volumes: Vec::new(),
             limits: Limits::default(),

@@ -7,6 +7,7 @@ mod finish;
 mod output;
 mod place;
 mod request;
+mod sandbox;
 mod steps;
 
 use std::io::{self, Write};
@@ -48,6 +49,9 @@ pub(crate) struct Args {
     /// and mounts can name
     #[arg(long = "build-context", value_name = "NAME=PLACE")]
     build_contexts: Vec<String>,
+    /// Pass the proxies of the environment and of config.json on to RUN steps
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    http_proxy: bool,
     /// Stop at this stage, by name or number
     #[arg(long, value_name = "STAGE")]
     target: Option<String>,

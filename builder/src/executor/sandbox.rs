@@ -64,15 +64,17 @@ fn spec(execution: &Execution<'_>) -> Spec {
     spec.command.user = execution.user.to_owned();
     spec.command.cwd = absolute(execution.cwd);
     spec.hostname = execution.hostname.to_owned();
-    if let Etc::Generated { hosts, dns, .. } = &mut spec.etc {
+    if let Etc::Generated { hosts, dns, kept, .. } = &mut spec.etc {
         *hosts = execution.hosts.to_vec();
         *dns = execution.dns.clone();
+        *kept = execution.kept_files.to_vec();
     }
     let privileges = execution.privileges;
     spec.command.additional_groups = privileges.groups.clone();
     spec.capabilities = privileges.capabilities;
     spec.seccomp = privileges.seccomp;
     spec.no_new_privileges = privileges.no_new_privileges;
+    spec.user_namespace = privileges.users;
     spec.mounts = execution.mounts.iter().map(mount).collect();
     spec.network = match execution.network {
         Network::Default => sandbox::Network::Host { abstract_sockets: AbstractSockets::Shut },
@@ -129,6 +131,7 @@ fn lower(layer: &store::Lower) -> Lower {
 fn mount(mount: &ExecutionMount) -> sandbox::Mount {
     let source = match &mount.source {
         MountSource::Path(path) => Source::Path { path: path.clone() },
+        MountSource::Device(path) => Source::Device { path: path.clone() },
         MountSource::Tmpfs { size_bytes } => Source::Tmpfs { size_bytes: *size_bytes, mode: 0o1777, executables: true },
         MountSource::Bytes { bytes, mode, uid, gid } => {
             Source::File { bytes: bytes.clone(), mode: (*mode).into(), uid: *uid, gid: *gid }

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use run::sandbox::{CapabilitySet, Dns, Seccomp, Swap};
+use run::sandbox::{CapabilitySet, Dns, EtcFile, Seccomp, Swap, UserNamespace};
 use store::{Platform, RelPath};
 
 use super::{Clock, VertexId};
@@ -33,6 +33,8 @@ pub struct RunOp {
     pub hosts: Vec<(String, IpAddr)>,
     /// `--dns` and the like of the request.
     pub dns: Dns,
+    /// Files of `/etc` that stay the image's: `--no-hosts`, `--no-hostname`, `--dns none` of the request.
+    pub kept_files: Vec<EtcFile>,
     /// `--cap-add` and the like of the request.
     pub privileges: Privileges,
     /// `--volume` of the request.
@@ -84,13 +86,33 @@ pub struct Privileges {
     pub no_new_privileges: bool,
     /// Groups beyond the user's own (`--group-add`).
     pub groups: Vec<String>,
+    /// Whether root inside is root outside (`--userns`).
+    pub users: UserNamespace,
+    /// Device nodes of the machine (`--device`).
+    pub devices: Vec<Device>,
 }
 
 impl Default for Privileges {
     fn default() -> Self {
         let capabilities = CapabilitySet::docker_default();
-        Self { capabilities, seccomp: Seccomp::Default, no_new_privileges: false, groups: Vec::new() }
+        Self {
+            capabilities,
+            seccomp: Seccomp::Default,
+            no_new_privileges: false,
+            groups: Vec::new(),
+            users: UserNamespace::Mapped,
+            devices: Vec::new(),
+        }
     }
+}
+
+/// A device node of the machine that every RUN sees and may read and write as far as its permissions allow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Device {
+    /// On the machine.
+    pub source: PathBuf,
+    /// Inside.
+    pub target: RelPath,
 }
 
 /// A directory or file of the machine that every RUN sees; what is in it is in no key.

@@ -64,6 +64,7 @@ impl Planner<'_> {
             security: self.security(run.security, statement.span)?,
             hosts: request.hosts.clone(),
             dns: request.dns.clone(),
+            kept_files: request.kept_files.clone(),
             privileges: request.privileges.clone(),
             volumes: request.volumes.clone(),
             hostname: self.hostname(),

@@ -155,6 +155,7 @@ impl Solver<'_> {
             security: run.security,
             hosts: &run.hosts,
             dns: &run.dns,
+            kept_files: &run.kept_files,
             privileges: &run.privileges,
             hostname: &run.hostname,
             limits: &run.limits,
@@ -207,6 +208,10 @@ impl Solver<'_> {
         for volume in &run.volumes {
             let source = MountSource::Path(volume.source.clone());
             mounted.mounts.push(ExecutionMount { target: volume.target.clone(), source, access: volume.access });
+        }
+        for device in &run.privileges.devices {
+            let source = MountSource::Device(device.source.clone());
+            mounted.mounts.push(ExecutionMount { target: device.target.clone(), source, access: Access::ReadWrite });
         }
         for mount in &run.mounts {
             match &mount.kind {

@@ -128,7 +128,7 @@ fn etc(config: &Config) -> Etc {
         search: network.dns_search.clone(),
         options: network.dns_options.clone(),
     };
-    Etc::Generated { access: BoxAccess::ReadWrite, hosts: network.extra_hosts.clone(), dns }
+    Etc::Generated { access: BoxAccess::ReadWrite, hosts: network.extra_hosts.clone(), dns, kept: Vec::new() }
 }
 
 fn mount_of(mount: &Mount, volumes: &std::path::Path) -> BoxMount {

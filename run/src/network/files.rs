@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use super::Egress;
-use crate::sandbox::{Dns, Etc, Network, Spec};
+use crate::sandbox::{Dns, Etc, EtcFile, Network, Spec};
 
 /// What the host's resolver reads, best first: a stub on the host's loopback is of no use elsewhere, and
 /// systemd keeps the real servers beside it.
@@ -18,17 +18,19 @@ const FALLBACK_SERVERS: [&str; 2] = ["8.8.8.8", "8.8.4.4"];
 
 /// The files to mount and what they say; none if the image's own are to stay.
 pub(crate) fn files(spec: &Spec, egress: Option<&Egress>) -> Vec<(PathBuf, Vec<u8>)> {
-    let Etc::Generated { hosts, dns, .. } = &spec.etc else { return Vec::new() };
+    let Etc::Generated { hosts, dns, kept, .. } = &spec.etc else { return Vec::new() };
     let read = |path| fs::read_to_string(path).unwrap_or_default();
     let shares_host = matches!(spec.network, Network::Host { .. });
     let reach = if shares_host { Reach::Loopback } else { Reach::Elsewhere };
     let resolv_conf = resolv_conf(&read(HOST_RESOLV_CONF), || read(SYSTEMD_RESOLV_CONF), reach, dns, egress);
     let own = egress.and_then(Egress::address);
-    vec![
-        (HOST_RESOLV_CONF.into(), resolv_conf.into_bytes()),
-        ("/etc/hosts".into(), hosts_file(&spec.hostname, own, hosts).into_bytes()),
-        ("/etc/hostname".into(), format!("{}\n", spec.hostname).into_bytes()),
-    ]
+    let all = [
+        (EtcFile::ResolvConf, resolv_conf),
+        (EtcFile::Hosts, hosts_file(&spec.hostname, own, hosts)),
+        (EtcFile::Hostname, format!("{}\n", spec.hostname)),
+    ];
+    let generated = all.into_iter().filter(|(file, _)| !kept.contains(file));
+    generated.map(|(file, text)| (file.path().into(), text.into_bytes())).collect()
 }
 
 /// Whether servers on the host's loopback can be asked.

@@ -38,9 +38,9 @@ pub use error::{Errno, SandboxError};
 pub use plan::{Step, plan};
 pub use process::{Event, Exit, Outcome, Process, Stdio, Stub, Usage, start};
 pub use spec::{
-    AbstractSockets, Access, Command, DEFAULT_PIDS, DEFAULT_SHM_BYTES, Dns, Durability, Etc, Freezer, Init, Limits,
-    Lower, Mount, MountPoints, Network, Paths, PidsLimit, Rlimit, Rootfs, Seccomp, Source, Spec, Stacking, Swap,
-    Terminal, UserNamespace,
+    AbstractSockets, Access, Command, DEFAULT_PIDS, DEFAULT_SHM_BYTES, Dns, Durability, Etc, EtcFile, Freezer, Init,
+    Limits, Lower, Mount, MountPoints, Network, Paths, PidsLimit, Rlimit, Rootfs, Seccomp, Source, Spec, Stacking,
+    Swap, Terminal, UserNamespace,
 };
 pub use visit::{Privileges, Visit, VisitId};
 

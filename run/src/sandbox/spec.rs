@@ -171,7 +171,33 @@ pub enum Etc {
         hosts: Vec<(String, IpAddr)>,
         /// What differs from the host's `resolv.conf`.
         dns: Dns,
+        /// Those that stay as the image has them.
+        #[serde(default)]
+        kept: Vec<EtcFile>,
     },
+}
+
+/// One of the three files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EtcFile {
+    /// `/etc/resolv.conf`
+    ResolvConf,
+    /// `/etc/hosts`
+    Hosts,
+    /// `/etc/hostname`
+    Hostname,
+}
+
+impl EtcFile {
+    /// Where it is.
+    pub fn path(self) -> &'static str {
+        match self {
+            Self::ResolvConf => "/etc/resolv.conf",
+            Self::Hosts => "/etc/hosts",
+            Self::Hostname => "/etc/hostname",
+        }
+    }
 }
 
 /// What is to be said in `resolv.conf` instead of what the host's says; empty fields keep the host's.
@@ -421,7 +447,7 @@ impl Spec {
             rootfs_access: Access::ReadWrite,
             command: Command::new(argv),
             hostname: "kiln".to_owned(),
-            etc: Etc::Generated { access: Access::ReadOnly, hosts: Vec::new(), dns: Dns::default() },
+            etc: Etc::Generated { access: Access::ReadOnly, hosts: Vec::new(), dns: Dns::default(), kept: Vec::new() },
             mounts: Vec::new(),
             mount_points: MountPoints::Removed,
             network: Network::Host { abstract_sockets: AbstractSockets::Shut },

@@ -115,8 +115,11 @@ impl AcceptedArgs {
     }
 }
 
+/// The variable of kiln's own environment, and build argument, that is the build's clock.
+const CLOCK: &str = "SOURCE_DATE_EPOCH";
+
 /// Variables of kiln's own environment that are build arguments without being given.
-const PASSED_ON: [&str; 11] = [
+const PROXIES: [&str; 10] = [
     "HTTP_PROXY",
     "HTTPS_PROXY",
     "FTP_PROXY",
@@ -127,7 +130,6 @@ const PASSED_ON: [&str; 11] = [
     "ftp_proxy",
     "no_proxy",
     "all_proxy",
-    "SOURCE_DATE_EPOCH",
 ];
 
 impl Args {
@@ -187,12 +189,15 @@ impl Args {
     /// `--build-arg`, over the proxies of `config.json`, over what the environment passes on by itself.
     fn arguments(&self) -> BTreeMap<String, String> {
         let from_environment = |name: &str| std::env::var(name).ok().map(|value| (name.to_owned(), value));
-        let mut arguments: BTreeMap<String, String> = PASSED_ON.into_iter().filter_map(from_environment).collect();
-        for (name, value) in crate::proxies::of_configuration() {
-            arguments.remove(&name.to_ascii_lowercase());
-            arguments.insert(name, value);
+        let mut arguments: BTreeMap<String, String> = from_environment(CLOCK).into_iter().collect();
+        if self.http_proxy {
+            arguments.extend(PROXIES.into_iter().filter_map(from_environment));
+            for (name, value) in crate::proxies::of_configuration() {
+                arguments.remove(&name.to_ascii_lowercase());
+                arguments.insert(name, value);
+            }
         }
-        arguments.extend(self.source_date_epoch.map(|epoch| ("SOURCE_DATE_EPOCH".to_owned(), epoch.to_string())));
+        arguments.extend(self.source_date_epoch.map(|epoch| (CLOCK.to_owned(), epoch.to_string())));
         arguments.extend(self.build_args.iter().filter_map(|text| match text.split_once('=') {
             Some((name, value)) => Some((name.to_owned(), value.to_owned())),
             None => from_environment(text),
@@ -202,7 +207,7 @@ impl Args {
 
     /// What the times of a fetched context are cut to.
     fn clock(&self, build_args: &BTreeMap<String, String>) -> Clock {
-        let epoch = build_args.get("SOURCE_DATE_EPOCH").and_then(|text| epoch::seconds(text));
+        let epoch = build_args.get(CLOCK).and_then(|text| epoch::seconds(text));
         match self.timestamps {
             TimestampsArg::Clamp => Clock::Epoch(epoch.unwrap_or(DEFAULT_EPOCH)),
             TimestampsArg::Preserve => Clock::Preserve { epoch, now: epoch.unwrap_or_default() },

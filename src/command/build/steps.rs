@@ -8,9 +8,10 @@ use builder::graph::{Access, Limits, Network, Privileges, Volume};
 use builder::request::{BuildRequest, Entitlement, SshSource};
 use run::container::mount::{self, MountRequest};
 use run::container::options::Ulimit;
-use run::sandbox::{CapabilitySet, Dns, Seccomp, Swap};
+use run::sandbox::{CapabilitySet, Dns, EtcFile, Seccomp, Swap};
 use store::RelPath;
 
+use super::sandbox::{BoxArgs, NameServer};
 use crate::command::swap;
 use crate::format::units::{parse_host, parse_size, parse_ulimit};
 use crate::report::{Failure, UsageError};
@@ -30,9 +31,9 @@ pub(super) struct StepArgs {
     /// A line for /etc/hosts of RUN steps; `host-gateway` stands for this machine
     #[arg(long = "add-host", value_name = "HOST:IP", value_parser = parse_host_or_gateway)]
     add_hosts: Vec<(String, IpAddr)>,
-    /// A name server of RUN steps
+    /// A name server of RUN steps; `none` leaves them the image's /etc/resolv.conf
     #[arg(long, value_name = "IP")]
-    dns: Vec<IpAddr>,
+    dns: Vec<NameServer>,
     /// A search domain of RUN steps
     #[arg(long, value_name = "DOMAIN")]
     dns_search: Vec<String>,
@@ -46,6 +47,8 @@ pub(super) struct StepArgs {
     limits: LimitArgs,
     #[command(flatten)]
     privileges: PrivilegeArgs,
+    #[command(flatten)]
+    sandbox: BoxArgs,
 }
 
 #[derive(Debug, clap::Args)]
@@ -110,11 +113,27 @@ impl StepArgs {
         };
         request.entitlements = self.allow.iter().map(|name| entitlement(name)).collect::<Result<_, _>>()?;
         request.hosts = self.add_hosts.clone();
-        request.dns =
-            Dns { servers: self.dns.clone(), search: self.dns_search.clone(), options: self.dns_option.clone() };
+        self.resolver(request)?;
         request.volumes = self.volumes.iter().map(|text| volume(text)).collect::<Result<_, _>>()?;
         request.limits = self.limits.limits()?;
         request.privileges = self.privileges.privileges()?;
+        self.sandbox.fill(request)
+    }
+
+    fn resolver(&self, request: &mut BuildRequest) -> Result<(), Failure> {
+        if self.dns.contains(&NameServer::OfImage) {
+            if self.dns.len() > 1 || !self.dns_search.is_empty() || !self.dns_option.is_empty() {
+                return Err(UsageError::wrong("--dns=none leaves the image's file: it takes no other --dns flag"));
+            }
+            request.kept_files.push(EtcFile::ResolvConf);
+            return Ok(());
+        }
+        let address = |server: &NameServer| match server {
+            NameServer::At(address) => Some(*address),
+            NameServer::OfImage => None,
+        };
+        let servers = self.dns.iter().filter_map(address).collect();
+        request.dns = Dns { servers, search: self.dns_search.clone(), options: self.dns_option.clone() };
         Ok(())
     }
 }
@@ -185,6 +204,8 @@ impl PrivilegeArgs {
                 "no-new-privileges=false" => privileges.no_new_privileges = false,
                 "seccomp=unconfined" => privileges.seccomp = Seccomp::Unconfined,
                 "seccomp=builtin" => privileges.seccomp = Seccomp::Default,
+                // kiln has neither AppArmor nor SELinux confine anything.
+                "apparmor=unconfined" | "label=disable" => {}
                 _ => return Err(UsageError::Unsupported(format!("--security-opt {option}")).into()),
             }
         }

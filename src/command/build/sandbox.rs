@@ -1,0 +1,157 @@
+//! The flags of `kiln build` that are about the box of its RUN steps: namespaces, devices, and the
+//! files of `/etc` that kiln writes.
+//!
+//! What other tools let their users choose and kiln has one way for is taken with the value that
+//! names this way, and refused with any other.
+
+use std::net::IpAddr;
+use std::os::unix::fs::FileTypeExt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use builder::graph::Device;
+use builder::request::BuildRequest;
+use run::sandbox::{EtcFile, UserNamespace};
+use store::RelPath;
+
+use crate::report::{Failure, UsageError};
+
+/// How RUN steps are apart from the machine.
+#[derive(Debug, clap::Args)]
+pub(super) struct BoxArgs {
+    /// RUN steps see the image's /etc/hosts, not one of kiln's
+    #[arg(long, conflicts_with = "add_hosts")]
+    no_hosts: bool,
+    /// RUN steps see the image's /etc/hostname, not one of kiln's
+    #[arg(long)]
+    no_hostname: bool,
+    /// A device node of this machine that RUN steps see; what it lets others do is what they can do with it
+    #[arg(long = "device", value_name = "NODE[:TARGET]")]
+    devices: Vec<String>,
+    /// Whose users RUN steps have: private, or host, where root inside is root outside
+    #[arg(long, value_name = "MODE")]
+    userns: Option<String>,
+    #[arg(long, hide = true, value_name = "MODE")]
+    ipc: Option<String>,
+    #[arg(long, hide = true, value_name = "MODE")]
+    pid: Option<String>,
+    #[arg(long, hide = true, value_name = "MODE")]
+    uts: Option<String>,
+    #[arg(long, hide = true, value_name = "MODE")]
+    cgroupns: Option<String>,
+    #[arg(long, hide = true, value_name = "KIND")]
+    isolation: Option<String>,
+}
+
+/// `--dns`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NameServer {
+    /// Steps ask it.
+    At(IpAddr),
+    /// Steps see the image's `/etc/resolv.conf`.
+    OfImage,
+}
+
+impl FromStr for NameServer {
+    type Err = std::net::AddrParseError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "none" { Ok(Self::OfImage) } else { text.parse().map(Self::At) }
+    }
+}
+
+impl BoxArgs {
+    /// Puts into a request what the flags ask for.
+    pub(super) fn fill(&self, request: &mut BuildRequest) -> Result<(), Failure> {
+        self.check_namespaces()?;
+        let kept = [(self.no_hosts, EtcFile::Hosts), (self.no_hostname, EtcFile::Hostname)];
+        request.kept_files.extend(kept.into_iter().filter_map(|(is_kept, file)| is_kept.then_some(file)));
+        request.privileges.users = users(self.userns.as_deref())?;
+        request.privileges.devices = self.devices.iter().map(|text| device(text)).collect::<Result<_, _>>()?;
+        Ok(())
+    }
+
+    /// Every step has namespaces of its own, which is what buildah calls `oci` and `rootless`.
+    fn check_namespaces(&self) -> Result<(), Failure> {
+        let flags = [("ipc", &self.ipc), ("pid", &self.pid), ("uts", &self.uts), ("cgroupns", &self.cgroupns)];
+        for (name, given) in flags {
+            if let Some(given) = given.as_deref().filter(|given| !matches!(*given, "" | "private" | "container")) {
+                let text = format!("--{name}={given} is not supported: RUN steps have a {name} namespace of their own");
+                return Err(UsageError::wrong(text));
+            }
+        }
+        match self.isolation.as_deref() {
+            None | Some("" | "default" | "oci" | "rootless") => Ok(()),
+            Some("chroot") => Err(UsageError::wrong(
+                "--isolation=chroot is not supported: RUN steps have namespaces of their own, which need no privileges \
+                 either; `kiln info` tells what this machine allows",
+            )),
+            Some(other) => Err(UsageError::Unsupported(format!("--isolation={other}")).into()),
+        }
+    }
+}
+
+fn users(mode: Option<&str>) -> Result<UserNamespace, Failure> {
+    match mode {
+        None | Some("" | "private" | "container" | "auto") => Ok(UserNamespace::Mapped),
+        Some("host") => Ok(UserNamespace::Host),
+        Some(other) => Err(UsageError::Unsupported(format!("--userns={other}")).into()),
+    }
+}
+
+/// `NODE[:TARGET][:rwm]`. What a node allows is said by its permissions alone.
+fn device(text: &str) -> Result<Device, Failure> {
+    let wrong = |why: &str| UsageError::wrong(format!("invalid device {text:?}: {why}"));
+    if !text.starts_with('/') {
+        let is_cdi = text.contains('=');
+        let why = if is_cdi { "names of the Container Device Interface are not supported" } else { "an absolute path" };
+        return Err(wrong(why));
+    }
+    let is_access = |word: &str| !word.is_empty() && word.bytes().all(|byte| b"rwm".contains(&byte));
+    let words: Vec<&str> = text.split(':').collect();
+    let (source, target, access) = match words[..] {
+        [source] => (source, source, None),
+        [source, access] if is_access(access) => (source, source, Some(access)),
+        [source, target] => (source, target, None),
+        [source, target, access] if is_access(access) => (source, target, Some(access)),
+        _ => return Err(wrong("NODE[:TARGET][:rwm]")),
+    };
+    if access.is_some_and(|access| !access.contains('r') || !access.contains('w')) {
+        return Err(wrong("only rw and rwm are supported"));
+    }
+    let source = PathBuf::from(source);
+    let found = std::fs::metadata(&source).map_err(store::StoreError::io("find the device", &source))?.file_type();
+    if !found.is_char_device() && !found.is_block_device() {
+        return Err(wrong("it is no device node"));
+    }
+    let target = Some(target).filter(|target| target.starts_with('/'));
+    let target = target.and_then(|target| RelPath::clean(target.as_bytes()).ok()).filter(|target| !target.is_root());
+    Ok(Device { source, target: target.ok_or_else(|| wrong("its target is no absolute path"))? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Rule C062.
+    #[test]
+    fn devices_are_nodes() {
+        let target = |text: &str| device(text).ok().map(|device| device.target.to_string());
+        assert_eq!(target("/dev/null").as_deref(), Some("/dev/null"));
+        assert_eq!(target("/dev/null:rwm").as_deref(), Some("/dev/null"));
+        assert_eq!(target("/dev/null:/dev/x").as_deref(), Some("/dev/x"));
+        assert_eq!(target("/dev/null:/dev/x:rw").as_deref(), Some("/dev/x"));
+        for text in ["", "null", "vendor.com/gpu=all", "/dev", "/dev/null:r", "/dev/null:x", "/dev/null:/a:b:c", "/no"]
+        {
+            assert_eq!(target(text), None, "{text}");
+        }
+    }
+
+    /// Rule C062: `none` leaves the image's file.
+    #[test]
+    fn name_servers() {
+        assert_eq!("none".parse(), Ok(NameServer::OfImage));
+        assert_eq!("::1".parse(), Ok(NameServer::At("::1".parse().expect("an address"))));
+        assert!("x".parse::<NameServer>().is_err());
+    }
+}
