@@ -309,7 +309,7 @@ impl Parties<'_> {
         let Value::Rootfs(rootfs) = &solutions[planned.root.0 as usize].value else {
             unreachable!("the result of a build is a root filesystem");
         };
-        let mut config = planned.image.finish(&self.request.labels, &made, planned.clock);
+        let mut config = planned.image.finish(&self.request.edits, &made, planned.clock);
         config.rootfs.diff_ids = rootfs.layers().to_vec();
         let image = self.store.put_image(&config.to_bytes()).map_err(BuildError::Result)?;
         Ok(Built {

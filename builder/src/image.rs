@@ -5,13 +5,13 @@
 
 pub mod text;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use store::oci::{History, ImageConfig};
 use store::tree::Timestamp;
 use store::{DiffId, Platform};
 
+use crate::edits::Edits;
 use crate::graph::{Clock, VertexId};
 
 /// The comment of every entry that a Dockerfile makes.
@@ -110,15 +110,10 @@ impl StageImage {
         self.entries.iter().filter_map(|entry| entry.layer)
     }
 
-    /// The finished config: labels of the request last, layers and times as they were made.
-    pub fn finish(
-        &self,
-        labels: &BTreeMap<String, String>,
-        made: &dyn Fn(VertexId) -> MadeLayer,
-        clock: Clock,
-    ) -> ImageConfig {
+    /// The finished config: edits of the request last, layers and times as they were made.
+    pub fn finish(&self, edits: &Edits, made: &dyn Fn(VertexId) -> MadeLayer, clock: Clock) -> ImageConfig {
         let mut config = self.config.clone();
-        config.config.labels.extend(labels.iter().map(|(name, value)| (name.clone(), value.clone())));
+        edits.finish(&mut config.config);
         config.rootfs.diff_ids.extend(self.layers().map(|vertex| made(vertex).diff_id));
         let base = config.history.len();
         config.history.extend(self.entries.iter().map(|entry| entry.history(made, clock)));
@@ -196,7 +191,7 @@ mod tests {
     #[test]
     fn every_new_entry_has_the_epoch() {
         let clock = Clock::Epoch(Timestamp::from_secs(315_532_800));
-        let config = stage().finish(&BTreeMap::new(), &made, clock);
+        let config = stage().finish(&Edits::default(), &made, clock);
         assert_eq!(times(&config), ["1980-01-01T00:00:00Z"; 4]);
         assert_eq!(config.created.as_deref(), Some("1980-01-01T00:00:00Z"));
         assert_eq!(config.rootfs.diff_ids, [made(VertexId(1)).diff_id, made(VertexId(2)).diff_id]);
@@ -209,7 +204,7 @@ mod tests {
     #[test]
     fn kept_times_are_those_of_the_layers() {
         let clock = Clock::Preserve { epoch: None, now: Timestamp::from_secs(9) };
-        let config = stage().finish(&BTreeMap::new(), &made, clock);
+        let config = stage().finish(&Edits::default(), &made, clock);
         let (one, two) = ("1970-01-01T00:16:41Z", "1970-01-01T00:16:42Z");
         assert_eq!(times(&config), [one, one, one, two]);
         assert_eq!(config.created.as_deref(), Some(two));

@@ -15,6 +15,7 @@ pub mod context;
 pub mod copy;
 pub mod diagnostic;
 pub mod dockerfile;
+pub mod edits;
 pub mod error;
 pub mod executor;
 pub mod expand;

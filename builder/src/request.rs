@@ -12,6 +12,7 @@ use run::sandbox::{Dns, EtcFile};
 use store::tree::Timestamp;
 use store::{DiffId, Platform, Reference};
 
+use crate::edits::Edits;
 use crate::graph::{Limits, Network, Privileges, Volume};
 use crate::progress::Cancel;
 use crate::remote::Remote;
@@ -32,8 +33,12 @@ pub struct BuildRequest {
     pub target: Option<String>,
     /// `--build-arg`, and what else is passed on as one: proxies, `SOURCE_DATE_EPOCH`.
     pub build_args: BTreeMap<String, String>,
-    /// `--label`
-    pub labels: BTreeMap<String, String>,
+    /// `--label`, `--env` and the like.
+    pub edits: Edits,
+    /// `--from`: what the first stage starts from, whatever the file says.
+    pub first_base: Option<String>,
+    /// `--skip-unused-stages`
+    pub stages: StageChoice,
     /// `--platform`; `None` is the machine's, or what the base image is.
     pub platform: Option<Platform>,
     /// `--secret`, by id.
@@ -187,6 +192,16 @@ pub enum Timestamps {
     Preserve,
 }
 
+/// Which stages are built.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum StageChoice {
+    /// Those that the target needs.
+    #[default]
+    Needed,
+    /// All up to the target.
+    All,
+}
+
 /// Whether earlier results may be taken.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum CacheUse {
@@ -209,7 +224,9 @@ impl BuildRequest {
             contexts: BTreeMap::new(),
             target: None,
             build_args: BTreeMap::new(),
-            labels: BTreeMap::new(),
+            edits: Edits::default(),
+            first_base: None,
+            stages: StageChoice::default(),
             platform: None,
             secrets: BTreeMap::new(),
             entitlements: BTreeSet::new(),

@@ -95,7 +95,7 @@ fn a061_a064_b001_b018_b029_what_a_stage_starts_with() {
     base.labels.insert("from".into(), "base".into());
     base.on_build = vec!["LABEL trigger=fired".into()];
     let mut request = house.request("FROM base\nENV X=1\n");
-    request.labels.insert("from".into(), "command line".into());
+    request.edits.labels.insert("from".into(), "command line".into());
     let built = house.try_build(&request).unwrap();
     let config = &built.config.config;
     let search = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";

@@ -1,11 +1,14 @@
 //! `kiln build`
 
+mod accepted;
 mod annotation;
 mod call;
 mod draft;
+mod edits;
 mod finish;
 mod output;
 mod place;
+mod platforms;
 mod request;
 mod sandbox;
 mod steps;
@@ -18,7 +21,7 @@ use std::process::ExitCode;
 use builder::error::BuildError;
 use builder::executor::sandbox::SandboxExecutor;
 use builder::request::BuildRequest;
-use store::{Platform, Reference};
+use store::Reference;
 
 use super::steps::foretell;
 use super::wire::TlsArgs;
@@ -45,6 +48,9 @@ pub(crate) struct Args {
     /// Set an ARG; without a value it is taken from the environment
     #[arg(long = "build-arg", value_name = "NAME[=VALUE]")]
     build_args: Vec<String>,
+    /// Read further ones from a file, one `NAME=VALUE` a line
+    #[arg(long = "build-arg-file", value_name = "FILE")]
+    build_arg_files: Vec<PathBuf>,
     /// A directory, git repository, archive's URL, `docker-image://NAME` or `oci-layout://PATH:TAG` that FROM, COPY
     /// and mounts can name
     #[arg(long = "build-context", value_name = "NAME=PLACE")]
@@ -55,9 +61,14 @@ pub(crate) struct Args {
     /// Stop at this stage, by name or number
     #[arg(long, value_name = "STAGE")]
     target: Option<String>,
-    /// Build for these platforms; several make an index
-    #[arg(long = "platform", value_name = "OS/ARCH", env = "DOCKER_DEFAULT_PLATFORM", value_delimiter = ',')]
-    platforms: Vec<store::Platform>,
+    /// What the first stage starts from, instead of what its FROM says
+    #[arg(long, value_name = "IMAGE")]
+    from: Option<String>,
+    /// Whether stages that the target does not need are left out
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    skip_unused_stages: bool,
+    #[command(flatten)]
+    platforms: platforms::PlatformArgs,
     /// Run every step, whatever is cached
     #[arg(long)]
     no_cache: bool,
@@ -67,9 +78,8 @@ pub(crate) struct Args {
     /// Whether registries are asked for base images: always, newer, missing, never [default: missing]
     #[arg(long, value_enum, value_name = "WHEN", num_args = 0..=1, require_equals = true, default_missing_value = "always")]
     pull: Option<request::PullArg>,
-    /// Add a label to the image
-    #[arg(long = "label", value_name = "KEY=VALUE")]
-    labels: Vec<String>,
+    #[command(flatten)]
+    edits: edits::EditArgs,
     /// A secret for RUN --mount=type=secret: `id=NAME[,src=FILE|,env=VARIABLE]`
     #[arg(long = "secret", value_name = "SPEC")]
     secrets: Vec<String>,
@@ -96,6 +106,9 @@ pub(crate) struct Args {
     /// Say something about the image in its manifest: `[manifest|index|manifest-descriptor[\[PLATFORM\]]:]KEY=VALUE`
     #[arg(long = "annotation", value_name = "ANNOTATION")]
     annotations: Vec<String>,
+    /// Say in the manifest when the image was made, as the config does
+    #[arg(long, value_name = "BOOL", default_value_t = false, hide_default_value = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    created_annotation: bool,
     /// Whose media types the image has
     #[arg(long, value_enum, value_name = "FAMILY")]
     format: Option<request::FormatArg>,
@@ -103,7 +116,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SECONDS")]
     source_date_epoch: Option<i64>,
     #[command(flatten)]
-    accepted: request::AcceptedArgs,
+    accepted: accepted::AcceptedArgs,
     /// Accepted for docker's sake: there is one builder
     #[arg(long, value_name = "NAME", hide = true)]
     builder: Option<String>,
@@ -151,7 +164,7 @@ fn build(args: &Args, style: Style, context: &Context) -> Result<ExitCode, Failu
         other => other?,
     };
     if !args.call.is_build() {
-        request.platform = args.platforms.first().cloned();
+        request.platform = args.platforms.each()?.swap_remove(0);
         request.contexts = args.contexts(&store, request.platform.as_ref())?;
         return args.call.answer(&request, &store, &images).map_err(|failure| match failure {
             call::CallFailure::Build(error) => explain(error, &request, style),
@@ -159,16 +172,17 @@ fn build(args: &Args, style: Style, context: &Context) -> Result<ExitCode, Failu
         });
     }
     let deliveries = if args.dry_run { None } else { Some(finish::Deliveries::prepare(&args.wishes(style)?)?) };
-    let mut built = Vec::new();
-    for platform in args.each_platform() {
+    let (platforms, mut built) = (args.platforms.each()?, Vec::new());
+    let are_several = platforms.len() > 1;
+    for platform in platforms {
         request.contexts = args.contexts(&store, platform.as_ref())?;
         request.platform = platform;
-        if style == Style::Json && args.platforms.len() > 1 {
+        if style == Style::Json && are_several {
             json::write(
                 &serde_json::json!({"event": "platform", "platform": request.platform.as_ref().map(ToString::to_string)}),
             );
         }
-        if let Some(platform) = request.platform.as_ref().filter(|_| args.platforms.len() > 1)
+        if let Some(platform) = request.platform.as_ref().filter(|_| are_several)
             && !matches!(style, Style::Quiet | Style::Json)
         {
             crate::context::note(format!("building for {platform}"));
@@ -194,17 +208,6 @@ fn build(args: &Args, style: Style, context: &Context) -> Result<ExitCode, Failu
 }
 
 impl Args {
-    /// The platforms to build for, each once; `None` is the machine's, or what the base image is.
-    fn each_platform(&self) -> Vec<Option<Platform>> {
-        let mut platforms: Vec<Option<Platform>> = Vec::new();
-        for platform in self.platforms.iter().cloned().map(Some) {
-            if !platforms.contains(&platform) {
-                platforms.push(platform);
-            }
-        }
-        if platforms.is_empty() { vec![None] } else { platforms }
-    }
-
     fn wishes(&self, style: Style) -> Result<finish::Wishes<'_>, Failure> {
         let annotations: Vec<Vec<_>> =
             self.annotations.iter().map(|text| annotation::Annotation::parse(text)).collect::<Result<_, _>>()?;
@@ -215,7 +218,8 @@ impl Args {
             load: self.load,
             family: self.format.map(Into::into),
             annotations: annotations.concat(),
-            platforms: self.each_platform().len(),
+            created: if self.created_annotation { output::Created::Said } else { output::Created::Unsaid },
+            platforms: self.platforms.each()?.len(),
             iidfile: self.iidfile.as_deref(),
             metadata: self.metadata_file.as_deref(),
             tls: self.tls.verify(),

@@ -104,3 +104,93 @@ fn devices_are_seen_by_every_step() {
         build(&session, "bad", "FROM busybox\n", &["--device", "vendor.com/gpu=all"]).fails(1).says(&["gpu=all"]);
     }
 }
+
+/// Rules B029, C059: variables that are there from the start, and variables and labels that are taken away.
+#[test]
+fn the_config_is_edited() {
+    let Some(session) = Session::with_busybox() else { return };
+    let base = "FROM busybox\nENV BASE=1 GONE=1\nLABEL base=1 gone=1\n";
+    build(&session, "base", base, &[]).ok();
+    let dockerfile = "FROM base AS first\nRUN test \"$A:$B:$GONE\" = one::1\nENV C=file\nLABEL first=1\n\
+                      FROM first\nRUN test \"$A:$C\" = one:file\nLABEL own=1\n";
+    let flags = ["--env", "A=one", "--env=C=flag", "--env", "KILN_NOWHERE", "--unsetenv", "GONE,NONE"];
+    let labels = ["--label", "given=1", "--unsetlabel=gone", "--unsetlabel", "none"];
+    build(&session, "app", dockerfile, &[&flags[..], &labels[..]].concat()).ok();
+    let shown = |format: &str| session.kiln(["inspect", "--format", format, "app"]).ok().stdout;
+    let env = shown("{{json .Config.Env}}");
+    assert!(env.contains("BASE=1") && env.contains("A=one") && env.contains("C=file"), "{env}");
+    assert!(!env.contains("GONE") && !env.contains("KILN_NOWHERE"), "{env}");
+    let labels = r#"{"base":"1","first":"1","given":"1","own":"1"}"#;
+    assert_eq!(shown("{{json .Config.Labels}}").trim(), labels);
+    assert!(!session.kiln(["history", "--no-trunc", "app"]).ok().stdout.contains("A=one"));
+    let kept = ["--inherit-labels=false", "--label", "given=1", "--env=A=one", "--env=C=flag"];
+    let again = build(&session, "app", dockerfile, &kept).ok();
+    assert!(!again.stderr.contains("runs because"), "labels run nothing again: {}", again.stderr);
+    assert_eq!(shown("{{json .Config.Labels}}").trim(), r#"{"given":"1","own":"1"}"#);
+    build(&session, "app", base, &["--identity-label=false", "--inherit-annotations=false", "--unsetannotation=x"])
+        .ok();
+    for (flag, code) in [
+        ("--identity-label", 1),
+        ("--inherit-annotations=true", 1),
+        ("--layer-label=a=b", 125),
+        ("--stage-labels", 125),
+    ] {
+        let name = flag.split('=').next().unwrap_or(flag);
+        build(&session, "bad", base, &[flag]).fails(code).says(&[name, "not supported"]);
+    }
+    build(&session, "bad", base, &["--env", "=x"]).fails(1).says(&["it has no name"]);
+}
+
+/// Rule C059: a manifest says when its image was made if it is asked to.
+#[test]
+fn a_manifest_says_when_the_image_was_made() {
+    let Some(session) = Session::with_busybox() else { return };
+    let manifest = |flags: &[&str]| {
+        let out = session.path("layout");
+        let output = format!("type=oci,tar=false,dest={}", out.display());
+        build(&session, "app", "FROM busybox\n", &[&["-o", output.as_str()], flags].concat()).ok();
+        let blobs = std::fs::read_dir(out.join("blobs/sha256")).expect("blobs").flatten();
+        let texts = blobs.filter_map(|blob| std::fs::read_to_string(blob.path()).ok());
+        texts.filter(|text| text.contains("\"layers\":")).collect::<String>()
+    };
+    assert!(!manifest(&[]).contains("image.created"));
+    let said = manifest(&["--created-annotation", "--source-date-epoch=1000000000"]);
+    assert!(said.contains(r#""org.opencontainers.image.created":"2001-09-09T01:46:40Z""#), "{said}");
+    let docker = ["--created-annotation=true", "--format=docker"];
+    build(&session, "app", "FROM busybox\n", &docker).fails(1).says(&["no annotations"]);
+}
+
+/// Rules C064, C067: the first FROM's image, stages that nobody needs, and a platform in parts.
+#[test]
+fn stages_and_platforms_are_chosen() {
+    let Some(session) = Session::with_busybox() else { return };
+    let dockerfile = "ARG NONE\nFROM $NONE AS first\nRUN echo first > /first\nFROM busybox AS idle\nRUN echo idle && false\n\
+                      FROM first\nARG TARGETPLATFORM\nRUN echo $TARGETPLATFORM > /platform\nFROM scratch AS last\n";
+    let target = ["--target", "2", "--from", "busybox"];
+    build(&session, "app", dockerfile, &target).ok();
+    assert_eq!(session.run("app", "cat /first"), "first\n");
+    let all = build(&session, "app", dockerfile, &[&target[..], &["--skip-unused-stages=false"]].concat());
+    all.fails(1).says(&["Dockerfile:5"]);
+    build(&session, "x", dockerfile, &["--from", "A B"]).fails(1).says(&["A B"]);
+    build(&session, "x", "FROM busybox\n", &["--from", "scratch"]).ok();
+    let own = store::Platform::host();
+    build(&session, "app", dockerfile, &[&target[..], &["--arch", &own.architecture, "--os=linux"]].concat()).ok();
+    assert_eq!(session.run("app", "cat /platform"), format!("{own}\n"));
+    let both = ["--arch=arm64", "--platform=linux/arm64"];
+    build(&session, "x", "FROM scratch\n", &both).fails(1).says(&["--platform: give one"]);
+    build(&session, "x", "FROM scratch\n", &["--arch=arm", "--variant=v7"]).ok();
+    assert_eq!(session.kiln(["inspect", "--format", "{{.Architecture}}/{{.Variant}}", "x"]).ok().stdout, "arm/v7\n");
+}
+
+/// Rule C011: arguments of a file, which those of the command line come before.
+#[test]
+fn arguments_are_read_from_files() {
+    let Some(session) = Session::with_busybox() else { return };
+    let file = session.write("arguments", "# a comment\n\n A=file one \nB=file\n");
+    let file = file.to_str().expect("UTF-8");
+    let dockerfile = "FROM busybox\nARG A\nARG B\nRUN test \"$A:$B\" = 'file one:flag'\n";
+    build(&session, "app", dockerfile, &["--build-arg-file", file, "--build-arg", "B=flag"]).ok();
+    let wrong = session.write("wrong", "A=1\nnonsense\n");
+    let wrong = wrong.to_str().expect("UTF-8");
+    build(&session, "app", dockerfile, &["--build-arg-file", wrong]).fails(1).says(&["wrong:2", "\"nonsense\""]);
+}

@@ -14,7 +14,7 @@ use crate::diagnostic::{Diagnostic, Span};
 use crate::dockerfile::{Dockerfile, Instruction, Statement, parse_trigger};
 use crate::error::{BuildError, RequestError};
 use crate::graph::ContextName;
-use crate::request::{BuildRequest, NamedContext};
+use crate::request::{BuildRequest, NamedContext, StageChoice};
 use crate::suggest::suggest;
 
 /// What a stage starts from, or a `--from` names.
@@ -54,7 +54,10 @@ impl<'a> Stages<'a> {
         for (index, stage) in dockerfile.stages.iter().enumerate() {
             let from = &stage.from.value;
             let escape = dockerfile.directives.escape;
-            let image = expanded(&from.image, globals, escape)?.text;
+            let image = match &request.first_base {
+                Some(base) if index == 0 => base.clone(),
+                _ => expanded(&from.image, globals, escape)?.text,
+            };
             if image.is_empty() {
                 return Err(error_at(stage.from.span, format!("base name ({}) should not be blank", from.image.text)));
             }
@@ -176,7 +179,10 @@ impl<'a> Stages<'a> {
     /// The stages that a stage needs, and the images they all need that are not known yet.
     pub(super) fn reachable(&self, target: usize, images: &Images) -> Result<Reached, PlanError> {
         let mut reached = Reached::default();
-        let mut pending = vec![target];
+        let mut pending = match self.request.stages {
+            StageChoice::Needed => vec![target],
+            StageChoice::All => (0..=target).collect(),
+        };
         while let Some(stage) = pending.pop() {
             if !reached.stages.insert(stage) {
                 continue;

@@ -143,6 +143,7 @@ impl<'a> Planner<'a> {
             instructions.iter().filter(|statement| makes_step(&statement.value)).count() + usize::from(is_image);
         let mut place = Place { stage, name: self.stages.name(stage), position: usize::from(is_image), total };
         let mut state = self.start(stage)?;
+        self.edit(&mut state, stage);
         if self.is_replaced(stage) {
             self.done.insert(stage, state);
             return Ok(());
@@ -152,6 +153,19 @@ impl<'a> Planner<'a> {
         }
         self.done.insert(stage, state);
         Ok(())
+    }
+
+    /// What the request changes in the config that a stage begins with (docs/dockerfile.md, C059).
+    fn edit(&self, state: &mut State, stage: usize) {
+        let edits = &self.stages.request.edits;
+        edits.begin(&mut state.image.config.config);
+        if matches!(self.stages.origins[stage], Origin::Stage(_)) {
+            return;
+        }
+        for (name, value) in &edits.env {
+            state.image.config.config.set_env(name, value);
+            state.variables.set(name, value);
+        }
     }
 
     /// Whether a named context stands in for the whole stage.

@@ -17,11 +17,14 @@ use store::{Contents, Digest, Encoding, Platform, Reference, RelPath, Store, Tag
 
 use super::annotation::{Annotation, Level, said};
 use super::draft::Draft;
-use super::output::{Archive, Form, Output, Push, Sink, Split};
+use super::output::{Archive, Created, Form, Output, Push, Sink, Split};
 use crate::command::wire::{bring, registry};
 use crate::context::{Context, note};
 use crate::report::{Failure, UsageError};
 use crate::ui::{Style, json};
+
+/// Where a manifest says when its image was made (image-spec, annotations.md).
+const CREATED: &str = "org.opencontainers.image.created";
 
 /// All that a build was asked for, every file of it opened.
 pub(super) struct Deliveries {
@@ -40,6 +43,7 @@ pub(super) struct Wishes<'a> {
     pub(super) load: bool,
     pub(super) family: Option<Family>,
     pub(super) annotations: Vec<Annotation>,
+    pub(super) created: Created,
     pub(super) platforms: usize,
     pub(super) iidfile: Option<&'a Path>,
     pub(super) metadata: Option<&'a Path>,
@@ -145,10 +149,11 @@ fn complete(output: &mut Output, wishes: &Wishes<'_>) -> Result<(), Failure> {
     names.extend(wishes.tags.iter().filter(|tag| !names.contains(tag)).cloned().collect::<Vec<_>>());
     form.annotations.splice(0..0, wishes.annotations.iter().cloned());
     form.family = wishes.family.unwrap_or(form.family);
+    form.created = wishes.created;
     if push != Push::No && names.is_empty() {
         return Err(UsageError::wrong("a push needs a name: -t, or name="));
     }
-    if form.family == Family::Docker && !form.annotations.is_empty() {
+    if form.family == Family::Docker && (!form.annotations.is_empty() || form.created == Created::Said) {
         return Err(UsageError::wrong("Docker's media types have no annotations; use OCI's"));
     }
     if form.family == Family::Docker && matches!(form.encoding, Encoding::Zstd(_)) {
@@ -224,7 +229,10 @@ impl Made<'_> {
         let mut manifests = Vec::new();
         for built in self.built {
             let platform = built.config.platform();
-            let about = said(annotations, Level::Manifest, Some(&platform));
+            let mut about = said(annotations, Level::Manifest, Some(&platform));
+            if let (Created::Said, Some(created)) = (form.created, &built.config.created) {
+                about.entry(CREATED.to_owned()).or_insert_with(|| created.clone());
+            }
             let mut descriptor = self.store.put_manifest(built.image, form.family, about)?;
             descriptor.annotations = said(annotations, Level::ManifestDescriptor, Some(&platform));
             manifests.push(descriptor);

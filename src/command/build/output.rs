@@ -66,12 +66,22 @@ pub(super) struct Form {
     pub(super) encoding: Encoding,
     pub(super) reuse: Reuse,
     pub(super) annotations: Vec<Annotation>,
+    pub(super) created: Created,
+}
+
+/// Whether the manifest says when the image was made, as its config does (`--created-annotation`).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Created {
+    #[default]
+    Unsaid,
+    Said,
 }
 
 impl Default for Form {
     fn default() -> Self {
         let (family, reuse) = (Family::Oci, Reuse::default());
-        Self { family, encoding: Encoding::default(), reuse, annotations: Vec::new() }
+        let (annotations, created) = (Vec::new(), Created::default());
+        Self { family, encoding: Encoding::default(), reuse, annotations, created }
     }
 }
 
@@ -181,7 +191,7 @@ impl Attributes<'_> {
             let value = self.take(&key).unwrap_or_default();
             annotations.extend(Annotation::of_attribute(&self.typed(&key), &value).transpose()?);
         }
-        Ok(Form { family, encoding, reuse, annotations })
+        Ok(Form { family, encoding, reuse, annotations, created: Created::default() })
     }
 
     fn encoding(&mut self) -> Result<Encoding, Failure> {

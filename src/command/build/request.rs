@@ -1,6 +1,7 @@
 //! The flags of `kiln build` as a request to the builder.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use builder::ImageSource;
 use builder::graph::{Clock, Lookup};
@@ -8,9 +9,9 @@ use builder::plan::epoch;
 use builder::plan::scope::DEFAULT_EPOCH;
 use builder::progress::Cancel;
 use builder::remote::Fetcher;
-use builder::request::{BuildRequest, CacheUse, NamedContext, SecretSource, Timestamps};
+use builder::request::{BuildRequest, CacheUse, NamedContext, SecretSource, StageChoice, Timestamps};
 use registry::Family;
-use store::{Platform, Store};
+use store::{Platform, Reference, Store, StoreError};
 
 use super::{Args, place};
 use crate::report::{Failure, UsageError};
@@ -69,52 +70,6 @@ impl From<FormatArg> for Family {
     }
 }
 
-/// Flags of docker's and buildah's that are taken with the value that kiln has anyway, and refused with any other.
-#[derive(Debug, clap::Args)]
-pub(super) struct AcceptedArgs {
-    #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true")]
-    provenance: Option<String>,
-    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    sbom: Option<String>,
-    #[arg(long, hide = true)]
-    attest: Vec<String>,
-    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    rm: Option<String>,
-    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    force_rm: Option<String>,
-    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    layers: Option<String>,
-    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    rewrite_timestamp: Option<String>,
-    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    disable_content_trust: Option<String>,
-}
-
-impl AcceptedArgs {
-    /// Whether each asks for nothing: kiln makes no attestations, keeps no containers of steps, keeps layers, settles
-    /// times in the store, and checks no signatures.
-    fn check(&self) -> Result<(), Failure> {
-        let flags = [
-            ("provenance", &self.provenance, "false"),
-            ("sbom", &self.sbom, "false"),
-            ("rm", &self.rm, "true"),
-            ("force-rm", &self.force_rm, "true"),
-            ("layers", &self.layers, "true"),
-            ("rewrite-timestamp", &self.rewrite_timestamp, "true"),
-            ("disable-content-trust", &self.disable_content_trust, "true"),
-        ];
-        for (name, given, done) in flags {
-            if let Some(given) = given.as_ref().filter(|given| *given != done) {
-                return Err(UsageError::Unsupported(format!("--{name}={given}")).into());
-            }
-        }
-        match self.attest.iter().find(|text| !text.split(',').any(|field| field == "disabled=true")) {
-            Some(text) => Err(UsageError::Unsupported(format!("--attest {text}")).into()),
-            None => Ok(()),
-        }
-    }
-}
-
 /// The variable of kiln's own environment, and build argument, that is the build's clock.
 const CLOCK: &str = "SOURCE_DATE_EPOCH";
 
@@ -141,7 +96,7 @@ impl Args {
         cancel: &Cancel,
     ) -> Result<BuildRequest, Failure> {
         self.accepted.check()?;
-        let build_args = self.arguments();
+        let build_args = self.arguments()?;
         let secrets = self.secrets.iter().map(|text| secret(text)).collect::<Result<_, _>>()?;
         let fetcher = Fetcher {
             store,
@@ -159,7 +114,11 @@ impl Args {
         request.cancel = cancel.clone();
         request.target = self.target.clone();
         request.build_args = build_args;
-        request.labels = self.labels.iter().map(|text| pair(text)).collect();
+        request.edits = self.edits.edits()?;
+        request.first_base = self.from.as_deref().map(base).transpose()?;
+        if !self.skip_unused_stages {
+            request.stages = StageChoice::All;
+        }
         request.secrets = secrets;
         self.steps.fill(&mut request)?;
         request.timestamps = match self.timestamps {
@@ -186,8 +145,8 @@ impl Args {
         self.build_contexts.iter().map(|text| place::named(text, store, platform)).collect()
     }
 
-    /// `--build-arg`, over the proxies of `config.json`, over what the environment passes on by itself.
-    fn arguments(&self) -> BTreeMap<String, String> {
+    /// `--build-arg`, over `--build-arg-file`, over the proxies of `config.json`, over what the environment passes on by itself.
+    fn arguments(&self) -> Result<BTreeMap<String, String>, Failure> {
         let from_environment = |name: &str| std::env::var(name).ok().map(|value| (name.to_owned(), value));
         let mut arguments: BTreeMap<String, String> = from_environment(CLOCK).into_iter().collect();
         if self.http_proxy {
@@ -198,11 +157,14 @@ impl Args {
             }
         }
         arguments.extend(self.source_date_epoch.map(|epoch| (CLOCK.to_owned(), epoch.to_string())));
+        for file in &self.build_arg_files {
+            arguments.extend(of_file(file)?);
+        }
         arguments.extend(self.build_args.iter().filter_map(|text| match text.split_once('=') {
             Some((name, value)) => Some((name.to_owned(), value.to_owned())),
             None => from_environment(text),
         }));
-        arguments
+        Ok(arguments)
     }
 
     /// What the times of a fetched context are cut to.
@@ -242,7 +204,21 @@ fn secret(text: &str) -> Result<(String, SecretSource), Failure> {
     Ok((id, source))
 }
 
-fn pair(text: &str) -> (String, String) {
-    let (name, value) = text.split_once('=').unwrap_or((text, ""));
-    (name.to_owned(), value.to_owned())
+/// What a stage can start from: an image, or nothing.
+fn base(text: &str) -> Result<String, Failure> {
+    if text != "scratch" {
+        text.parse::<Reference>()?;
+    }
+    Ok(text.to_owned())
+}
+
+/// `--build-arg-file`: empty lines and comments aside, a line is an argument.
+fn of_file(path: &Path) -> Result<Vec<(String, String)>, Failure> {
+    let text = std::fs::read_to_string(path).map_err(StoreError::io("read the build arguments", path))?;
+    let lines = text.lines().enumerate().map(|(index, line)| (index + 1, line.trim()));
+    let argument = |(number, line): (usize, &str)| match line.split_once('=') {
+        Some((name, value)) => Ok((name.to_owned(), value.to_owned())),
+        None => Err(UsageError::wrong(format!("{}:{number}: {line:?} is no NAME=VALUE", path.display()))),
+    };
+    lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#')).map(argument).collect()
 }
