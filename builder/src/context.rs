@@ -231,7 +231,7 @@ fn verdict(rules: &IgnoreFile, path: &RelPath, kind: Kind) -> Verdict {
 
 fn times(clock: Clock) -> Times {
     match clock {
-        Clock::Epoch(epoch) => Times::Exactly(epoch),
+        Clock::Epoch(epoch) | Clock::Exact(epoch) => Times::Exactly(epoch),
         Clock::Preserve { .. } => Times::Preserve,
     }
 }

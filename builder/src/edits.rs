@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use store::oci::ContainerConfig;
+use store::oci::{ContainerConfig, ImageConfig};
 
 /// Changes of the config.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -20,6 +20,8 @@ pub struct Edits {
     pub env: Vec<(String, String)>,
     /// `--unsetenv`
     pub unset_env: Vec<String>,
+    /// `--omit-history`
+    pub history: HistoryUse,
 }
 
 /// Whether a stage takes over what its base has.
@@ -30,6 +32,16 @@ pub enum Inheritance {
     Kept,
     /// It does not.
     Dropped,
+}
+
+/// Whether an image says how it came to be.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum HistoryUse {
+    /// It does.
+    #[default]
+    Written,
+    /// It does not, nor does it say so of its base.
+    Omitted,
 }
 
 impl Edits {
@@ -46,6 +58,14 @@ impl Edits {
         config.labels.retain(|name, _| !self.unset_labels.contains(name));
         let name = |pair: &str| pair.split_once('=').map_or(pair, |(name, _)| name).to_owned();
         config.env.retain(|pair| !self.unset_env.contains(&name(pair)));
+    }
+
+    /// Takes away what the finished image is not to say of itself.
+    pub(crate) fn history(&self, config: &mut ImageConfig) {
+        match self.history {
+            HistoryUse::Written => {}
+            HistoryUse::Omitted => config.history.clear(),
+        }
     }
 }
 

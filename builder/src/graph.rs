@@ -195,6 +195,8 @@ pub struct WorkdirOp {
 pub enum Clock {
     /// No time that the build writes is later than this; commands see it as `SOURCE_DATE_EPOCH`.
     Epoch(Timestamp),
+    /// Everything that the build writes has this time; commands see it as `SOURCE_DATE_EPOCH`.
+    Exact(Timestamp),
     /// Times are kept and clocks are read, as Docker does.
     Preserve {
         /// `SOURCE_DATE_EPOCH`, if somebody set it.
@@ -208,7 +210,7 @@ impl Clock {
     /// What becomes of the times of files that are copied from the user's directories.
     pub fn times_of_context(self) -> Times {
         match self {
-            Self::Epoch(epoch) => Times { exactly: Some(epoch), ceiling: Some(epoch), new: epoch },
+            Self::Epoch(epoch) | Self::Exact(epoch) => Times { exactly: Some(epoch), ceiling: Some(epoch), new: epoch },
             Self::Preserve { epoch, now } => Times { exactly: None, ceiling: None, new: epoch.unwrap_or(now) },
         }
     }
@@ -217,15 +219,23 @@ impl Clock {
     pub fn times_of_stage(self) -> Times {
         match self {
             Self::Epoch(epoch) => Times { exactly: None, ceiling: Some(epoch), new: epoch },
-            Self::Preserve { .. } => self.times_of_context(),
+            Self::Exact(_) | Self::Preserve { .. } => self.times_of_context(),
         }
     }
 
-    /// The latest time that may be in a layer, if there is one.
-    pub fn ceiling(self) -> Option<Timestamp> {
+    /// The build's time, unless clocks are read.
+    pub fn settled(self) -> Option<Timestamp> {
         match self {
-            Self::Epoch(epoch) => Some(epoch),
+            Self::Epoch(epoch) | Self::Exact(epoch) => Some(epoch),
             Self::Preserve { .. } => None,
+        }
+    }
+
+    /// The time of what the image's config and history say, if it is settled.
+    pub fn written(self) -> Option<Timestamp> {
+        match self {
+            Self::Epoch(epoch) | Self::Exact(epoch) => Some(epoch),
+            Self::Preserve { epoch, .. } => epoch,
         }
     }
 }

@@ -120,21 +120,17 @@ impl StageImage {
         if let Clock::Preserve { epoch: None, now } = clock {
             fill_times(&mut config.history, base, now);
         }
-        config.created = match clock {
-            Clock::Epoch(epoch) | Clock::Preserve { epoch: Some(epoch), .. } => Some(rfc3339(epoch)),
-            Clock::Preserve { epoch: None, .. } => config.history.last().and_then(|entry| entry.created.clone()),
-        };
+        let of_last = || config.history.last().and_then(|entry| entry.created.clone());
+        config.created = clock.written().map(rfc3339).or_else(of_last);
+        edits.history(&mut config);
         config
     }
 }
 
 impl Entry {
     fn history(&self, made: &dyn Fn(VertexId) -> MadeLayer, clock: Clock) -> History {
-        let created = match (clock, self.layer) {
-            (Clock::Epoch(epoch) | Clock::Preserve { epoch: Some(epoch), .. }, _) => Some(epoch),
-            (Clock::Preserve { epoch: None, .. }, Some(layer)) => Some(Timestamp::from_secs(made(layer).created_at)),
-            (Clock::Preserve { epoch: None, .. }, None) => None,
-        };
+        let of_layer = || self.layer.map(|layer| Timestamp::from_secs(made(layer).created_at));
+        let created = clock.written().or_else(of_layer);
         History {
             created: created.map(rfc3339),
             created_by: self.created_by.to_string(),

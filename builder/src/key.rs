@@ -268,6 +268,7 @@ fn times_text(times: &Times) -> String {
 fn epoch_text(clock: Clock) -> String {
     match clock {
         Clock::Epoch(epoch) => time_text(epoch),
+        Clock::Exact(time) => format!("exactly {}", time_text(time)),
         Clock::Preserve { epoch: _, now: _ } => "kept".to_owned(),
     }
 }
@@ -389,6 +390,7 @@ mod tests {
             changed(|run| run.limits.ulimits.push(("nofile".into(), Some(1), None))),
             changed(|run| run.platform = Platform::new("linux", "arm64", "")),
             changed(|run| run.clock = Clock::Epoch(Timestamp::from_secs(2))),
+            changed(|run| run.clock = Clock::Exact(Timestamp::from_secs(1))),
             with_mount(cache("one", Sharing::Shared)),
             with_mount(cache("two", Sharing::Shared)),
             with_mount(secret(Need::Optional)),

@@ -188,6 +188,8 @@ pub enum Timestamps {
     /// The build's clock is `SOURCE_DATE_EPOCH`, or 1980-01-01.
     #[default]
     Clamp,
+    /// Everything new has the build's clock as its time (buildah's `--timestamp`).
+    Exact,
     /// Docker's way: times are kept, clocks are read.
     Preserve,
 }

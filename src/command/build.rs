@@ -12,6 +12,7 @@ mod platforms;
 mod request;
 mod sandbox;
 mod steps;
+mod times;
 
 use std::io::{self, Write};
 use std::num::NonZeroUsize;
@@ -85,9 +86,8 @@ pub(crate) struct Args {
     secrets: Vec<String>,
     #[command(flatten)]
     steps: steps::StepArgs,
-    /// What becomes of file times: clamp makes the image reproducible, preserve is Docker's way
-    #[arg(long, value_enum, value_name = "HOW", default_value = "clamp")]
-    timestamps: request::TimestampsArg,
+    #[command(flatten)]
+    times: times::TimeArgs,
     /// How many steps may run at once [default: the number of processors]
     #[arg(short, long, value_name = "N")]
     jobs: Option<NonZeroUsize>,
@@ -112,9 +112,6 @@ pub(crate) struct Args {
     /// Whose media types the image has
     #[arg(long, value_enum, value_name = "FAMILY")]
     format: Option<request::FormatArg>,
-    /// The build's clock, in seconds since 1970, as SOURCE_DATE_EPOCH
-    #[arg(long, value_name = "SECONDS")]
-    source_date_epoch: Option<i64>,
     #[command(flatten)]
     accepted: accepted::AcceptedArgs,
     /// Accepted for docker's sake: there is one builder
@@ -219,6 +216,7 @@ impl Args {
             family: self.format.map(Into::into),
             annotations: annotations.concat(),
             created: if self.created_annotation { output::Created::Said } else { output::Created::Unsaid },
+            timestamps: self.times.timestamps(),
             platforms: self.platforms.each()?.len(),
             iidfile: self.iidfile.as_deref(),
             metadata: self.metadata_file.as_deref(),

@@ -194,3 +194,58 @@ fn arguments_are_read_from_files() {
     let wrong = wrong.to_str().expect("UTF-8");
     build(&session, "app", dockerfile, &["--build-arg-file", wrong]).fails(1).says(&["wrong:2", "\"nonsense\""]);
 }
+
+/// Rules B044, C057: with `--timestamp` everything new has that time, and the config and its history, too.
+#[test]
+fn everything_new_can_have_one_time() {
+    let Some(session) = Session::with_busybox() else { return };
+    let context = session.context(
+        "app",
+        "FROM busybox AS one\nRUN touch -d @5 /old && mkdir -m 700 /etc/own\n\
+         FROM busybox\nCOPY --from=one /old /copied\nCOPY file /\nWORKDIR /w/x\n\
+         RUN touch -d @5 old && touch new && echo $SOURCE_DATE_EPOCH > said\n",
+    );
+    session.write("app/file", "x");
+    let context = context.to_str().expect("UTF-8");
+    let build = |flags: &[&str]| session.kiln(["build", "-t", "app", context].iter().chain(flags));
+    build(&["--timestamp", "1000000000"]).ok();
+    let times = session.run("app", "stat -c %Y /copied /file /w /w/x /w/x/old /w/x/new /w/x/said; cat /w/x/said");
+    assert_eq!(times, "1000000000\n".repeat(8));
+    let before = session.run("busybox", "stat -c %Y /bin/busybox");
+    assert_eq!(session.run("app", "stat -c %Y /bin/busybox"), before, "what the base has stays");
+    let shown = session.kiln(["inspect", "--format", "{{.Created}} {{.Id}}", "app"]).ok().stdout;
+    assert!(shown.starts_with("2001-09-09T01:46:40Z"), "{shown}");
+    build(&["--timestamp", "1000000000", "--no-cache"]).ok();
+    assert_eq!(session.kiln(["inspect", "--format", "{{.Created}} {{.Id}}", "app"]).ok().stdout, shown);
+    build(&["--source-date-epoch", "1000000000"]).ok();
+    assert!(session.run("app", "stat -c %Y /copied /w/x/old /w/x/new").starts_with("5\n5\n1000000000\n"));
+    for (flags, words) in [
+        (&["--timestamp=1", "--source-date-epoch=2"][..], "cannot be used with"),
+        (&["--timestamp=1", "--timestamps=preserve"], "cannot be used with"),
+        (&["--timestamp=1", "--build-arg", "SOURCE_DATE_EPOCH=2"], "both set the clock"),
+        (&["--rewrite-timestamp=false"], "--timestamps=preserve"),
+        (&["--reproducible", "--timestamps=preserve"], "leave one of them out"),
+        (&["-o", "type=image,rewrite-timestamp=false"], "--timestamps=preserve"),
+        (&["-o", "type=image,rewrite-timestamp=true", "--timestamps=preserve"], "leave one of them out"),
+    ] {
+        build(flags).fails(1).says(&[words]);
+    }
+    build(&["--rewrite-timestamp", "--reproducible", "-o", "type=image,rewrite-timestamp=true"]).ok();
+    build(&["--rewrite-timestamp=false", "--timestamps=preserve", "-o", "type=image,rewrite-timestamp=false"]).ok();
+}
+
+/// Rule B044: an image can be silent about how it came to be, its base included.
+#[test]
+fn history_can_be_omitted() {
+    let Some(session) = Session::with_busybox() else { return };
+    build(&session, "base", "FROM busybox\nRUN echo 1 > /one\nENV A=1\n", &[]).ok();
+    build(&session, "app", "FROM base\nRUN echo 2 > /two\nENV B=1\n", &["--omit-history"]).ok();
+    assert_eq!(session.kiln(["history", "-q", "app"]).ok().stdout, "");
+    assert_eq!(session.run("app", "cat /one /two; echo $A$B"), "1\n2\n11\n");
+    let created = session.kiln(["inspect", "--format", "{{.Created}}", "app"]).ok().stdout;
+    assert_eq!(created, "1980-01-01T00:00:00Z\n");
+    let archive = session.path("app.tar");
+    session.kiln(["save", "-o", archive.to_str().expect("UTF-8"), "app"]).ok();
+    session.kiln(["load", "-i", archive.to_str().expect("UTF-8")]).ok();
+    build(&session, "next", "FROM app\nRUN test $(cat /two) = 2\n", &[]).ok();
+}

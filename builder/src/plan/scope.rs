@@ -167,6 +167,7 @@ pub(super) fn is_ineffective(name: &str, value: &str) -> bool {
 pub(super) fn clock(request: &BuildRequest, epoch: Option<Timestamp>, now: Timestamp) -> Clock {
     match request.timestamps {
         Timestamps::Clamp => Clock::Epoch(epoch.unwrap_or(DEFAULT_EPOCH)),
+        Timestamps::Exact => Clock::Exact(epoch.unwrap_or(DEFAULT_EPOCH)),
         Timestamps::Preserve => Clock::Preserve { epoch, now },
     }
 }

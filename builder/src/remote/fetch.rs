@@ -95,10 +95,7 @@ impl Fetcher<'_> {
 
     /// The time that everything fetched has, unless times are kept.
     pub(super) fn time(&self) -> Option<Timestamp> {
-        match self.clock {
-            Clock::Epoch(epoch) => Some(epoch),
-            Clock::Preserve { .. } => None,
-        }
+        self.clock.settled()
     }
 
     pub(super) fn times_part(&self) -> Part {

@@ -8,7 +8,7 @@ use store::action::Part;
 use store::capture::{CaptureOptions, Source};
 use store::scan::Times;
 use store::snapshot::SnapshotRoot;
-use store::tree::{Node, Timestamp};
+use store::tree::Node;
 use store::{Contents, Layer, Name, RelPath, Temporary, Tree};
 
 use super::bind::{self, write_node};
@@ -138,7 +138,7 @@ impl Solver<'_> {
         let lower = base.tree(self.store).map_err(|error| step(error.into()))?;
         make_kernel_directories(snapshot.root(), &lower).map_err(step)?;
         let mut mounted = self.mounted(run, vertex, trees)?;
-        if matches!(run.clock, Clock::Epoch(_)) {
+        if run.clock.settled().is_some() {
             for cache in &mounted.caches {
                 cache.show(self.store, base, &snapshot).map_err(step)?;
             }
@@ -175,8 +175,7 @@ impl Solver<'_> {
             cache.shown(self.store, base).map_err(step)?;
         }
         log.finish().map_err(step)?;
-        let times = run.clock.ceiling().map_or(Times::Preserve, Times::Clamp);
-        let options = CaptureOptions { times, exclude: &ended.stubs, source: Source::Spent };
+        let options = CaptureOptions { times: times(run.clock), exclude: &ended.stubs, source: Source::Spent };
         let captured = self.store.capture(&snapshot, &lower, &options).map_err(|error| step(error.into()))?;
         let layer = self.layer(vertex, &captured.change, &captured.contents)?;
         if self.something_runs_on(vertex) {
@@ -355,10 +354,7 @@ impl Mounted {
 /// What a command sees: its variables, then secrets, proxies and the build's clock, unless it has them.
 fn environment(run: &RunOp, secrets: Vec<(String, String)>) -> Vec<(String, String)> {
     let mut env = run.env.clone();
-    let epoch = match run.clock {
-        Clock::Epoch(Timestamp { secs, .. }) => Some(("SOURCE_DATE_EPOCH".to_owned(), secs.to_string())),
-        Clock::Preserve { .. } => None,
-    };
+    let epoch = run.clock.settled().map(|time| ("SOURCE_DATE_EPOCH".to_owned(), time.secs.to_string()));
     for (name, value) in run.proxies.iter().cloned().chain(epoch) {
         if !env.iter().any(|(other, _)| *other == name) {
             env.push((name, value));
@@ -369,6 +365,15 @@ fn environment(run: &RunOp, secrets: Vec<(String, String)>) -> Vec<(String, Stri
         env.push((name, value));
     }
     env
+}
+
+/// What becomes of the times of what a command wrote.
+fn times(clock: Clock) -> Times {
+    match clock {
+        Clock::Epoch(epoch) => Times::Clamp(epoch),
+        Clock::Exact(time) => Times::Exactly(time),
+        Clock::Preserve { .. } => Times::Preserve,
+    }
 }
 
 fn failed(vertex: &Vertex, run: &RunOp, exit: Exit, log: &StepLog) -> BuildError {

@@ -18,8 +18,6 @@ pub(super) struct AcceptedArgs {
     #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     layers: Option<String>,
     #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    rewrite_timestamp: Option<String>,
-    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     disable_content_trust: Option<String>,
     #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     identity_label: Option<String>,
@@ -30,8 +28,7 @@ pub(super) struct AcceptedArgs {
 }
 
 impl AcceptedArgs {
-    /// Whether each asks for nothing: kiln makes no attestations, keeps no containers of steps, keeps layers, settles
-    /// times in the store, checks no signatures, puts no label of its own into images, and takes over no annotations of
+    /// Whether each asks for nothing: kiln makes no attestations, keeps no containers of steps, keeps layers, checks no signatures, puts no label of its own into images, and takes over no annotations of
     /// bases, so that there is none to unset.
     pub(super) fn check(&self) -> Result<(), Failure> {
         let flags = [
@@ -40,7 +37,6 @@ impl AcceptedArgs {
             ("rm", &self.rm, "true"),
             ("force-rm", &self.force_rm, "true"),
             ("layers", &self.layers, "true"),
-            ("rewrite-timestamp", &self.rewrite_timestamp, "true"),
             ("disable-content-trust", &self.disable_content_trust, "true"),
             ("identity-label", &self.identity_label, "false"),
             ("inherit-annotations", &self.inherit_annotations, "false"),

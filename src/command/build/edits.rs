@@ -1,6 +1,6 @@
 //! The flags of `kiln build` that change an image's config beside the Dockerfile.
 
-use builder::edits::{Edits, Inheritance};
+use builder::edits::{Edits, HistoryUse, Inheritance};
 
 use crate::report::{Failure, UsageError};
 
@@ -22,6 +22,9 @@ pub(super) struct EditArgs {
     /// Take a variable away from the image; steps still see it
     #[arg(long = "unsetenv", value_name = "NAME", value_delimiter = ',')]
     unset_env: Vec<String>,
+    /// Leave out how the image and its base came to be
+    #[arg(long)]
+    omit_history: bool,
 }
 
 impl EditArgs {
@@ -34,6 +37,7 @@ impl EditArgs {
             labels_of_base: if self.inherit_labels { Inheritance::Kept } else { Inheritance::Dropped },
             env: env.into_iter().flatten().collect(),
             unset_env: self.unset_env.clone(),
+            history: if self.omit_history { HistoryUse::Omitted } else { HistoryUse::Written },
         })
     }
 }

@@ -7,6 +7,7 @@ use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::Path;
 
 use builder::build::Built;
+use builder::request::Timestamps;
 use registry::{Family, PushOptions, Reuse, TlsVerify};
 use serde_json::{Value, json};
 use store::archive::{ArchiveFormat, LayerForm, ReceivedLayers, Save, SavedImage};
@@ -18,6 +19,7 @@ use store::{Contents, Digest, Encoding, Platform, Reference, RelPath, Store, Tag
 use super::annotation::{Annotation, Level, said};
 use super::draft::Draft;
 use super::output::{Archive, Created, Form, Output, Push, Sink, Split};
+use super::times::agree;
 use crate::command::wire::{bring, registry};
 use crate::context::{Context, note};
 use crate::report::{Failure, UsageError};
@@ -44,6 +46,7 @@ pub(super) struct Wishes<'a> {
     pub(super) family: Option<Family>,
     pub(super) annotations: Vec<Annotation>,
     pub(super) created: Created,
+    pub(super) timestamps: Timestamps,
     pub(super) platforms: usize,
     pub(super) iidfile: Option<&'a Path>,
     pub(super) metadata: Option<&'a Path>,
@@ -150,6 +153,9 @@ fn complete(output: &mut Output, wishes: &Wishes<'_>) -> Result<(), Failure> {
     form.annotations.splice(0..0, wishes.annotations.iter().cloned());
     form.family = wishes.family.unwrap_or(form.family);
     form.created = wishes.created;
+    if let Some(rewriting) = form.rewriting {
+        agree("--output rewrite-timestamp", rewriting, wishes.timestamps)?;
+    }
     if push != Push::No && names.is_empty() {
         return Err(UsageError::wrong("a push needs a name: -t, or name="));
     }

@@ -11,6 +11,7 @@ use store::export::Others;
 use store::{Encoding, Reference};
 
 use super::annotation::Annotation;
+use super::times::Rewriting;
 use crate::report::{Failure, UsageError};
 
 /// One thing to make of the result.
@@ -67,6 +68,8 @@ pub(super) struct Form {
     pub(super) reuse: Reuse,
     pub(super) annotations: Vec<Annotation>,
     pub(super) created: Created,
+    /// What `rewrite-timestamp` asks for.
+    pub(super) rewriting: Option<Rewriting>,
 }
 
 /// Whether the manifest says when the image was made, as its config does (`--created-annotation`).
@@ -81,7 +84,7 @@ impl Default for Form {
     fn default() -> Self {
         let (family, reuse) = (Family::Oci, Reuse::default());
         let (annotations, created) = (Vec::new(), Created::default());
-        Self { family, encoding: Encoding::default(), reuse, annotations, created }
+        Self { family, encoding: Encoding::default(), reuse, annotations, created, rewriting: None }
     }
 }
 
@@ -180,9 +183,7 @@ impl Attributes<'_> {
             Some(true) => Reuse::OwnOnly,
             Some(false) | None => Reuse::Received,
         };
-        if self.flag("rewrite-timestamp")? == Some(false) {
-            return Err(self.wrong("times are settled in the store: build with --timestamps=preserve to keep them"));
-        }
+        let rewriting = self.flag("rewrite-timestamp")?.map(Rewriting::of);
         let encoding = self.encoding()?;
         let mut annotations = Vec::new();
         let keys: Vec<String> = self.left.keys().filter(|key| key.starts_with("annotation")).cloned().collect();
@@ -191,7 +192,7 @@ impl Attributes<'_> {
             let value = self.take(&key).unwrap_or_default();
             annotations.extend(Annotation::of_attribute(&self.typed(&key), &value).transpose()?);
         }
-        Ok(Form { family, encoding, reuse, annotations, created: Created::default() })
+        Ok(Form { family, encoding, reuse, annotations, created: Created::default(), rewriting })
     }
 
     fn encoding(&mut self) -> Result<Encoding, Failure> {
@@ -354,7 +355,6 @@ mod tests {
             ("type=oci,compression=lzma", "there is no compression"),
             ("type=oci,compression-level=10", "has no level 10"),
             ("type=oci,tar=maybe", "tar is true or false"),
-            ("type=oci,rewrite-timestamp=false", "--timestamps=preserve"),
             ("type=docker,dest=x,tar=false", "tar=false is not supported"),
         ] {
             let Err(Failure::Error(error)) = Output::parse(text) else { panic!("{text}") };

@@ -4,27 +4,17 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use builder::ImageSource;
-use builder::graph::{Clock, Lookup};
-use builder::plan::epoch;
-use builder::plan::scope::DEFAULT_EPOCH;
+use builder::graph::Lookup;
 use builder::progress::Cancel;
 use builder::remote::Fetcher;
-use builder::request::{BuildRequest, CacheUse, NamedContext, SecretSource, StageChoice, Timestamps};
+use builder::request::{BuildRequest, CacheUse, NamedContext, SecretSource, StageChoice};
 use registry::Family;
 use store::{Platform, Reference, Store, StoreError};
 
+use super::times::CLOCK;
 use super::{Args, place};
 use crate::report::{Failure, UsageError};
 use crate::sources::Refresh;
-
-/// `--timestamps`
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(super) enum TimestampsArg {
-    /// The build's clock: SOURCE_DATE_EPOCH, else 1980-01-01
-    Clamp,
-    /// Times are kept, clocks are read
-    Preserve,
-}
 
 /// `--pull`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -70,9 +60,6 @@ impl From<FormatArg> for Family {
     }
 }
 
-/// The variable of kiln's own environment, and build argument, that is the build's clock.
-const CLOCK: &str = "SOURCE_DATE_EPOCH";
-
 /// Variables of kiln's own environment that are build arguments without being given.
 const PROXIES: [&str; 10] = [
     "HTTP_PROXY",
@@ -96,13 +83,14 @@ impl Args {
         cancel: &Cancel,
     ) -> Result<BuildRequest, Failure> {
         self.accepted.check()?;
+        self.times.check(&self.build_args)?;
         let build_args = self.arguments()?;
         let secrets = self.secrets.iter().map(|text| secret(text)).collect::<Result<_, _>>()?;
         let fetcher = Fetcher {
             store,
             sources,
             secrets: &secrets,
-            clock: self.clock(&build_args),
+            clock: self.times.clock(&build_args),
             lookup: if self.no_cache { Lookup::Fresh } else { Lookup::Cached },
             cancel,
             report: &place::untold,
@@ -121,10 +109,7 @@ impl Args {
         }
         request.secrets = secrets;
         self.steps.fill(&mut request)?;
-        request.timestamps = match self.timestamps {
-            TimestampsArg::Clamp => Timestamps::Clamp,
-            TimestampsArg::Preserve => Timestamps::Preserve,
-        };
+        request.timestamps = self.times.timestamps();
         request.cache = match (self.no_cache, &self.no_cache_filter[..]) {
             (true, _) => CacheUse::None,
             (false, []) => CacheUse::All,
@@ -156,7 +141,7 @@ impl Args {
                 arguments.insert(name, value);
             }
         }
-        arguments.extend(self.source_date_epoch.map(|epoch| (CLOCK.to_owned(), epoch.to_string())));
+        arguments.extend(self.times.argument());
         for file in &self.build_arg_files {
             arguments.extend(of_file(file)?);
         }
@@ -165,15 +150,6 @@ impl Args {
             None => from_environment(text),
         }));
         Ok(arguments)
-    }
-
-    /// What the times of a fetched context are cut to.
-    fn clock(&self, build_args: &BTreeMap<String, String>) -> Clock {
-        let epoch = build_args.get(CLOCK).and_then(|text| epoch::seconds(text));
-        match self.timestamps {
-            TimestampsArg::Clamp => Clock::Epoch(epoch.unwrap_or(DEFAULT_EPOCH)),
-            TimestampsArg::Preserve => Clock::Preserve { epoch, now: epoch.unwrap_or_default() },
-        }
     }
 }
 
