@@ -106,8 +106,13 @@ pub fn read(
             other => other,
         },
     };
-    let options =
-        ScanOptions { filter: &filter, times: times(clock), ownership: Ownership::Root, attributes: Attributes::Drop };
+    let options = ScanOptions {
+        filter: &filter,
+        times: times(clock),
+        ownership: Ownership::Root,
+        attributes: Attributes::Drop,
+        cancel: store.cancel(),
+    };
     let mut cache = StatCache::open(store, path)?;
     let scan =
         scan(&root, &options, Some(&mut cache)).map_err(|source| ContextError::Scan { path: path.clone(), source })?;

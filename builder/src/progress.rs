@@ -4,11 +4,10 @@
 //! JSON, or nothing. The enum is closed, so that a renderer that forgets an event does not compile.
 
 use std::num::NonZeroU64;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+pub use store::Cancel;
 use store::action::Difference;
 
 use crate::diagnostic::{Diagnostic, Span};
@@ -216,29 +215,4 @@ pub enum Notice {
     /// Build arguments that BuildKit knows and that have no effect here.
     #[error("build-args without effect in kiln: {}", .0.join(", "))]
     IneffectiveBuildArguments(Vec<String>),
-}
-
-/// A flag that stops a build: set by a signal handler, or by the first error. Clones share it.
-#[derive(Debug, Clone, Default)]
-pub struct Cancel {
-    own: Arc<AtomicBool>,
-    parent: Option<Arc<AtomicBool>>,
-}
-
-impl Cancel {
-    /// A flag that is set when this one is, and can be set alone.
-    pub fn branch(&self) -> Self {
-        Self { own: Arc::default(), parent: Some(self.own.clone()) }
-    }
-
-    /// Asks everything to stop. Safe to call any number of times.
-    pub fn cancel(&self) {
-        self.own.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether somebody asked.
-    pub fn is_cancelled(&self) -> bool {
-        let set = |flag: &Arc<AtomicBool>| flag.load(Ordering::Relaxed);
-        set(&self.own) || self.parent.as_ref().is_some_and(set)
-    }
 }

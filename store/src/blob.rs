@@ -65,7 +65,7 @@ impl Store {
     fn prove_blob(&self, digest: Digest) -> Result<bool, StoreError> {
         let path = self.blob_path(digest);
         let Some(file) = found(File::open(&path)).map_err(StoreError::io("open", &path))? else { return Ok(false) };
-        let is_whole = digest_of(file).map_err(StoreError::io("read", &path))? == digest;
+        let is_whole = digest_of(self.cancel().reader(file)).map_err(StoreError::io("read", &path))? == digest;
         if is_whole {
             self.note_unsealed(&path);
         } else {
@@ -113,6 +113,7 @@ impl BlobWriter {
 
 impl Write for BlobWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.store.cancel().check()?;
         let written = self.file.write(bytes)?;
         self.hasher.update(&bytes[..written]);
         self.size_bytes += written as u64;

@@ -17,7 +17,7 @@ use crate::fs::{Dir, FsError, Kind};
 use crate::layer::walk::{Item, items};
 use crate::tar::{WriteTarError, Writer};
 use crate::tree::{DeviceKind, IMPLIED_MTIME, Leaf, Metadata, Timestamp, diff};
-use crate::{Contents, Name, ObjectId, RelPath, Tree};
+use crate::{Cancel, Cancelled, Contents, Name, ObjectId, RelPath, Tree};
 
 /// Why a tree cannot be exported.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +39,9 @@ pub enum ExportError {
     /// The tar cannot be written.
     #[error(transparent)]
     Tar(#[from] WriteTarError),
+    /// Somebody asked for an end.
+    #[error("cancelled")]
+    Cancelled(#[from] Cancelled),
 }
 
 /// What becomes of files in a directory that the tree does not have.
@@ -60,6 +63,8 @@ pub struct Export<'a> {
     pub contents: &'a Contents,
     /// The time of every file, if they should all have one.
     pub time: Option<Timestamp>,
+    /// What ends it.
+    pub cancel: &'a Cancel,
 }
 
 impl Export<'_> {
@@ -68,6 +73,7 @@ impl Export<'_> {
         let change = diff(&Tree::empty(IMPLIED_MTIME), self.tree);
         let mut tar = Writer::new(output);
         for item in items(&change).filter(|item| !item.path().is_root()) {
+            self.cancel.check()?;
             match item {
                 Item::Directory(path, metadata) => tar.directory(&path, &self.timed(metadata))?,
                 Item::HardLink(path, metadata, first) => tar.hard_link(&path, &self.timed(metadata), first)?,
@@ -100,6 +106,7 @@ impl Export<'_> {
             writing.remove_others(&RelPath::root())?;
         }
         for item in items(&change).filter(|item| !item.path().is_root()) {
+            self.cancel.check()?;
             writing.item(&item)?;
         }
         writing.finish()
@@ -111,7 +118,7 @@ impl Export<'_> {
 
     fn copy(&self, id: ObjectId, size_bytes: u64, output: &mut impl Write) -> Result<(), CopyError> {
         let mut content = self.contents.open(id).map_err(CopyError::Content)?;
-        let copied = io::copy(&mut (&mut content).take(size_bytes), output).map_err(CopyError::Write)?;
+        let copied = self.cancel.copy(&mut (&mut content).take(size_bytes), output).map_err(CopyError::Write)?;
         if copied == size_bytes { Ok(()) } else { Err(CopyError::Content(content.changed(id))) }
     }
 }
@@ -281,7 +288,7 @@ mod tests {
     fn files_belong_to_whoever_exports_them_and_a_second_export_replaces_the_first() {
         let place = tempfile::tempdir().unwrap();
         let (tree, contents) = tree();
-        let export = Export { tree: &tree, contents: &contents, time: None };
+        let export = Export { tree: &tree, contents: &contents, time: None, cancel: &Cancel::default() };
         for _ in 0..2 {
             assert_eq!(export.to_directory(&place.path().join("out"), Others::Keep).unwrap(), []);
             let out = |name: &str| std::fs::symlink_metadata(place.path().join("out").join(name)).unwrap();
@@ -302,7 +309,12 @@ mod tests {
         symlink(&victim, out.join("dir")).unwrap();
         std::fs::write(out.join("other"), "stays").unwrap();
         let (tree, contents) = tree();
-        let export = Export { tree: &tree, contents: &contents, time: Some(Timestamp::from_secs(5)) };
+        let export = Export {
+            tree: &tree,
+            contents: &contents,
+            time: Some(Timestamp::from_secs(5)),
+            cancel: &Cancel::default(),
+        };
         export.to_directory(&out, Others::Keep).unwrap();
         assert_eq!(std::fs::read_to_string(victim.join("suid")).unwrap(), "mine");
         assert_eq!(std::fs::read_to_string(out.join("dir/suid")).unwrap(), "suid");
@@ -316,7 +328,7 @@ mod tests {
     fn the_tar_has_owners_and_modes() {
         let (tree, contents) = tree();
         let mut bytes = Vec::new();
-        Export { tree: &tree, contents: &contents, time: None }.to_tar(&mut bytes).unwrap();
+        Export { tree: &tree, contents: &contents, time: None, cancel: &Cancel::default() }.to_tar(&mut bytes).unwrap();
         let mut archive = tar::Archive::new(&*bytes);
         let mut found = Vec::new();
         for entry in archive.entries().unwrap() {

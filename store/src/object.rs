@@ -36,7 +36,7 @@ impl Store {
         let path = self.object_path(id);
         let Some(file) = found(File::open(&path)).map_err(StoreError::io("open", &path))? else { return Ok(false) };
         let mut hasher = blake3::Hasher::new();
-        hasher.update_reader(file).map_err(StoreError::io("read", path))?;
+        hasher.update_reader(self.cancel().reader(file)).map_err(StoreError::io("read", path))?;
         Ok(ObjectId::from(hasher.finalize()) == id)
     }
 
@@ -72,6 +72,7 @@ pub struct ObjectWriter {
 impl ObjectWriter {
     /// Appends bytes.
     pub fn append(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+        self.store.go_on()?;
         self.hasher.update(bytes);
         self.size_bytes += bytes.len() as u64;
         self.file.write_all(bytes).map_err(StoreError::io("write", self.file.get_ref().path()))
@@ -82,6 +83,7 @@ impl ObjectWriter {
         static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
         let mut left = count;
         while left > 0 {
+            self.store.go_on()?;
             let most = left.min(ZEROS.len() as u64);
             self.hasher.update(&ZEROS[..most as usize]);
             left -= most;

@@ -22,7 +22,7 @@ use crate::stat_cache::{self, Record, StatCache};
 use crate::tree::{
     DeviceKind, Directory, Entry, HardLinks, Leaf, MOST_COMPONENTS, Metadata, Node, Timestamp, Tree, Xattrs,
 };
-use crate::{Name, ObjectId, RelPath};
+use crate::{Cancel, Cancelled, Name, ObjectId, RelPath};
 
 /// What a filter says about a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,6 +85,8 @@ pub struct ScanOptions<'a> {
     pub ownership: Ownership,
     /// The extended attributes in the tree.
     pub attributes: Attributes,
+    /// What ends the scan.
+    pub cancel: &'a Cancel,
 }
 
 /// What a directory holds.
@@ -116,6 +118,9 @@ pub enum ScanError {
         /// The first directory too many.
         path: RelPath,
     },
+    /// Somebody asked for an end.
+    #[error("cancelled")]
+    Cancelled(#[from] Cancelled),
 }
 
 /// Reads everything in a directory that the filter keeps.
@@ -183,6 +188,7 @@ impl Walk<'_> {
     fn wanted(&self, dir: &Dir, at: &RelPath) -> Result<Wanted, ScanError> {
         let Wanted { mut directories, mut files } = Wanted::default();
         for (name, kind) in dir.entries().map_err(FsError::of("list", at))? {
+            self.options.cancel.check()?;
             let path = at.join(&name);
             let kind = kind.map_or_else(|| dir.examine(&name).map(|stat| stat.kind), Ok);
             let kind = kind.map_err(FsError::of("examine", &path))?;
@@ -209,6 +215,7 @@ impl Walk<'_> {
     }
 
     fn leaf(&self, dir: &Dir, name: Name, path: &RelPath) -> Result<Option<(Name, Entry)>, ScanError> {
+        self.options.cancel.check()?;
         let stat = dir.examine(&name).map_err(FsError::of("examine", path))?;
         let leaf = match leaf_of(dir, &name, &stat).map_err(FsError::of("read", path))? {
             NonDirectory::Leaf(leaf) => leaf,
@@ -243,7 +250,7 @@ impl Walk<'_> {
         for _ in 0..ATTEMPTS {
             let file = dir.file(name).map_err(FsError::of("open", path))?;
             let stat = Stat::of(&file).map_err(FsError::of("examine", path))?;
-            match fs::hash(&file, &stat) {
+            match fs::hash(&file, &stat, self.options.cancel) {
                 Ok(content) => {
                     let mut found = self.lock_found();
                     found.learnt.extend(stat_cache::record(path, &stat, self.started, content));
@@ -252,6 +259,7 @@ impl Walk<'_> {
                     return Ok((content, stat));
                 }
                 Err(HashError::Read(errno)) => return Err(FsError::of("read", path)(errno).into()),
+                Err(HashError::Cancelled(cancelled)) => return Err(cancelled.into()),
                 Err(HashError::Changed) => {}
             }
         }

@@ -95,6 +95,7 @@ impl<'a> Unpack<'a> {
         }
         let mut below = Vec::new();
         for (name, entry) in &change.entries {
+            self.store.go_on()?;
             let path = at.join(name);
             match entry {
                 // The mark of an opaque directory leaves no room for that of one with removals in it.
@@ -197,8 +198,8 @@ impl<'a> Unpack<'a> {
             return Ok(());
         }
         let copied = match source.file() {
-            Some(mut object) => io::copy(&mut object, &mut &*file),
-            None => io::copy(&mut source, &mut &*file),
+            Some(mut object) => self.store.cancel().copy(&mut object, &mut &*file),
+            None => self.store.cancel().copy(&mut source, &mut &*file),
         };
         match copied {
             Ok(count) if count == size_bytes => Ok(()),
@@ -253,6 +254,7 @@ impl<'a> Unpack<'a> {
     fn group(&self, root: &Dir, change: &Change, group: &[RelPath]) -> Result<(), UnpackError> {
         let mut first: Option<(Dir, Name)> = None;
         for path in group {
+            self.store.go_on()?;
             let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { continue };
             let Some(ChangeEntry::Leaf(metadata, leaf)) = change.get(path) else { continue };
             let dir = root.exact_dir(&parent).map_err(FsError::of("open", &parent))?;

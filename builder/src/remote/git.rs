@@ -22,6 +22,7 @@ use super::RemoteError;
 use super::address::{GitDirectory, GitSource, Submodules, redacted, split_url, unescaped};
 use super::fetch::{Fetch, Fetched, Fetcher, POLL, Scheme, TIME, base64};
 use crate::copy::select::{entry_at, resolve};
+use crate::progress::Cancel;
 
 /// No honest repository takes longer.
 const LIMIT: Duration = Duration::from_secs(3600);
@@ -42,7 +43,7 @@ pub(super) fn fetch(fetcher: &Fetcher<'_>, source: &GitSource) -> Result<Fetched
     fetch.facts.insert(TIME.to_owned(), time.secs.to_string());
     let time = fetcher.time().unwrap_or(time);
     fetch.facts.insert("commit".to_owned(), found.id);
-    let Scan { tree, contents, .. } = read(&directory, source.directory, time)?;
+    let Scan { tree, contents, .. } = read(&directory, source.directory, time, fetcher.cancel)?;
     let tree = subtree(&tree, source, time)?;
     fetcher.keep(&fetch, &tree, &contents)
 }
@@ -325,14 +326,14 @@ fn said(pipe: impl Read) -> String {
 }
 
 /// Reads a work tree. No path that git checks out has a part called `.git`; what is called so is git's own.
-fn read(directory: &Path, git: GitDirectory, time: Timestamp) -> Result<Scan, RemoteError> {
+fn read(directory: &Path, git: GitDirectory, time: Timestamp, cancel: &Cancel) -> Result<Scan, RemoteError> {
     let root = Dir::open(directory).map_err(|errno| RemoteError::Read(errno.into()))?;
     let filter = |path: &RelPath, _: Kind| match path.file_name() {
         Some(name) if git == GitDirectory::Drop && name.as_bytes() == b".git" => Verdict::Skip,
         _ => Verdict::Keep,
     };
     let (times, ownership) = (Times::Exactly(time), Ownership::Root);
-    Ok(scan(&root, &ScanOptions { filter: &filter, times, ownership, attributes: Attributes::Drop }, None)?)
+    Ok(scan(&root, &ScanOptions { filter: &filter, times, ownership, attributes: Attributes::Drop, cancel }, None)?)
 }
 
 /// The part of a work tree that counts, with modes as git knows them, whatever the umask was.

@@ -267,7 +267,7 @@ impl Made<'_> {
         for built in self.built {
             let below = self.directory_of(built, split).map_or(dest.to_owned(), |name| dest.join(name));
             let (tree, contents) = self.files(built)?;
-            let export = Export { tree: &tree, contents: &contents, time: self.epoch };
+            let export = Export { tree: &tree, contents: &contents, time: self.epoch, cancel: self.store.cancel() };
             let skipped = export.to_directory(&below, others)?;
             if let Some(first) = skipped.first() {
                 note(format!("warning: {} devices were left out, as only root can make them: {first}", skipped.len()));
@@ -295,7 +295,7 @@ impl Made<'_> {
                 together.build()
             }
         };
-        Ok(Export { tree: &tree, contents: &contents, time: self.epoch }.to_tar(out)?)
+        Ok(Export { tree: &tree, contents: &contents, time: self.epoch, cancel: self.store.cancel() }.to_tar(out)?)
     }
 
     fn files(&self, built: &Built) -> Result<(Tree, Contents), Failure> {

@@ -98,7 +98,7 @@ impl Source {
     fn spool(store: &Store, path: &Path, reader: impl Read + Send) -> Result<Self, ArchiveError> {
         let cannot_read = |source| ArchiveError::Read { what: path.display().to_string(), source };
         let mut spool = store.temporary_file()?;
-        let mut plain = compress::decompress(reader).map_err(cannot_read)?;
+        let mut plain = compress::decompress(store.cancel().reader(reader)).map_err(cannot_read)?;
         copy(&mut plain, &mut spool, path)?;
         let file = spool.file().try_clone().map_err(StoreError::io("open", spool.path()))?;
         Self::of_tar(path, file, Some(spool))

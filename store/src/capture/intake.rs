@@ -21,10 +21,11 @@ pub enum Source {
 }
 
 /// Hashes a file whose metadata was just read.
-pub(super) fn hash(file: &File, stat: &Stat, path: &RelPath) -> Result<ObjectId, CaptureError> {
-    match fs::hash(file, stat) {
+pub(super) fn hash(store: &Store, file: &File, stat: &Stat, path: &RelPath) -> Result<ObjectId, CaptureError> {
+    match fs::hash(file, stat, store.cancel()) {
         Ok(id) => Ok(id),
         Err(HashError::Read(errno)) => Err(FsError::of("read", path)(errno).into()),
+        Err(HashError::Cancelled(cancelled)) => Err(StoreError::from(cancelled).into()),
         Err(HashError::Changed) => Err(CaptureError::Changing { path: path.clone() }),
     }
 }

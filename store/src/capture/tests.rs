@@ -85,7 +85,13 @@ fn options(exclude: &[RelPath]) -> CaptureOptions<'_> {
 }
 
 fn whole(times: Times) -> ScanOptions<'static> {
-    ScanOptions { filter: &|_, _| Verdict::Keep, times, ownership: Ownership::Keep, attributes: Attributes::Keep }
+    ScanOptions {
+        filter: &|_, _| Verdict::Keep,
+        times,
+        ownership: Ownership::Keep,
+        attributes: Attributes::Keep,
+        cancel: Box::leak(Box::default()),
+    }
 }
 
 fn enter(snapshot: &Snapshot) -> Work {

@@ -133,6 +133,7 @@ impl Walk<'_> {
         kind: Option<Kind>,
         at: &Place<'_>,
     ) -> Result<Option<ChangeEntry>, CaptureError> {
+        self.store.go_on()?;
         let path = at.path.join(name);
         let below = at.lower.and_then(|lower| lower.get(name));
         let kind = match kind {
@@ -209,7 +210,7 @@ impl Walk<'_> {
         let stat = Stat::of(&file).map_err(FsError::of("examine", &path))?;
         let (xattrs, _) = self.xattrs(&file, &path)?;
         let known = self.linked_content(&stat);
-        let content = known.map_or_else(|| content(&file, &stat, &path), Ok)?;
+        let content = known.map_or_else(|| content(self.store, &file, &stat, &path), Ok)?;
         let leaf = Leaf::File { content, size_bytes: stat.size_bytes };
         let entry = Entry { metadata: self.metadata(&stat, xattrs, below), node: Node::Leaf(leaf) };
         let change = self.leaf(entry, &stat, path.clone(), below, Some(content));
@@ -337,9 +338,9 @@ fn cannot_give_away() -> bool {
 }
 
 /// The name of what a file holds. Small files are read at once: nobody writes to them any more.
-fn content(file: &File, stat: &Stat, path: &RelPath) -> Result<ObjectId, CaptureError> {
+fn content(store: &Store, file: &File, stat: &Stat, path: &RelPath) -> Result<ObjectId, CaptureError> {
     if stat.size_bytes >= OBJECT_BYTES {
-        return intake::hash(file, stat, path);
+        return intake::hash(store, file, stat, path);
     }
     SMALL.with_borrow_mut(|buffer| {
         let mut length = 0;

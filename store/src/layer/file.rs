@@ -17,7 +17,7 @@ use std::os::unix::fs::FileExt;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::{DiffId, Digest, ObjectId, Store, StoreError, TemporaryFile};
+use crate::{Cancel, DiffId, Digest, ObjectId, Store, StoreError, TemporaryFile};
 
 const MAGIC: &[u8] = b"kiln layer 1\n";
 const END: u8 = 0;
@@ -29,6 +29,7 @@ const LITERAL_BYTES: usize = 64 << 10;
 /// Writes a layer file while it hashes the tar.
 pub(super) struct LayerFileWriter {
     file: BufWriter<TemporaryFile>,
+    cancel: Cancel,
     tar: Sha256,
     tar_bytes: u64,
     written: u64,
@@ -39,7 +40,8 @@ impl LayerFileWriter {
     pub(super) fn new(store: &Store) -> Result<Self, StoreError> {
         let file = BufWriter::with_capacity(1 << 17, store.temporary_file()?);
         let literal = Vec::with_capacity(2 * LITERAL_BYTES);
-        let mut writer = Self { file, tar: Sha256::new(), tar_bytes: 0, written: 0, literal };
+        let cancel = store.cancel().clone();
+        let mut writer = Self { file, cancel, tar: Sha256::new(), tar_bytes: 0, written: 0, literal };
         writer.put(MAGIC)?;
         Ok(writer)
     }
@@ -116,6 +118,7 @@ impl LayerFileWriter {
     }
 
     fn put(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+        self.cancel.check()?;
         self.written += bytes.len() as u64;
         self.file.write_all(bytes).map_err(StoreError::io("write", self.file.get_ref().path()))
     }
@@ -187,6 +190,7 @@ impl TarReader {
 
 impl Read for TarReader {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        self.store.cancel().check()?;
         loop {
             let mut nothing = 0;
             let (count, left) = match &mut self.part {

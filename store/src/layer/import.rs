@@ -89,6 +89,7 @@ impl<R: Read> Import<'_, R> {
         let mut headers = Vec::new();
         let mut count = 0;
         loop {
+            self.store.go_on()?;
             headers.clear();
             let entry = self.reader.next_entry(&mut headers)?;
             self.file.literal(&headers)?;

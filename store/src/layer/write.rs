@@ -202,21 +202,21 @@ impl Write<'_> {
             Some(file) => (Content::of_store(file), Keep::There(Box::default())),
             None => (self.contents.open(id)?, Keep::New(Box::new(self.store.object_writer()?))),
         };
-        let mut content = content.take(size_bytes + 1);
+        let mut content = self.store.cancel().reader(content).take(size_bytes + 1);
         let mut read = 0;
         loop {
             let count = match content.read(&mut self.chunk) {
                 Ok(0) => break,
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(content.get_ref().failed(id, error).into()),
+                Err(error) => return Err(content.get_ref().get_ref().failed(id, error).into()),
             };
             let (file, part) = (self.tar.output(), &self.chunk[..count]);
             rayon::join(|| file.lifted(part), || keep.append(part)).1?;
             read += count as u64;
         }
         if read != size_bytes || !keep.finish_as(id)? {
-            return Err(content.get_ref().changed(id).into());
+            return Err(content.get_ref().get_ref().changed(id).into());
         }
         Ok(self.tar.output().object(id, size_bytes)?)
     }

@@ -6,12 +6,15 @@ use super::*;
 use crate::Store;
 
 const EPOCH: Timestamp = Timestamp::from_secs(315_532_800);
-const ALL: ScanOptions<'static> = ScanOptions {
-    filter: &|_, _| Verdict::Keep,
-    times: Times::Exactly(EPOCH),
-    ownership: Ownership::Root,
-    attributes: Attributes::Drop,
-};
+fn all() -> ScanOptions<'static> {
+    ScanOptions {
+        filter: &|_, _| Verdict::Keep,
+        times: Times::Exactly(EPOCH),
+        ownership: Ownership::Root,
+        attributes: Attributes::Drop,
+        cancel: Box::leak(Box::default()),
+    }
+}
 
 fn context() -> (tempfile::TempDir, Dir) {
     let base = tempfile::tempdir().unwrap();
@@ -35,7 +38,7 @@ fn path(text: &str) -> RelPath {
 #[test]
 fn everything_but_sockets_is_in_the_tree() {
     let (_base, dir) = context();
-    let Scan { tree, contents, files_read } = scan(&dir, &ALL, None).unwrap();
+    let Scan { tree, contents, files_read } = scan(&dir, &all(), None).unwrap();
     assert_eq!(files_read, 4);
     assert_eq!(contents.read(ObjectId::of(b"three"), 5).unwrap(), b"three");
     let setuid = tree.get(&path("src/b")).unwrap();
@@ -55,7 +58,7 @@ fn the_filter_prunes_and_descends() {
         _ => Verdict::Skip,
     };
     std::fs::create_dir(_base.path().join("empty")).unwrap();
-    let tree = scan(&dir, &ScanOptions { filter: &filter, ..ALL }, None).unwrap().tree;
+    let tree = scan(&dir, &ScanOptions { filter: &filter, ..all() }, None).unwrap().tree;
     let names: Vec<_> = tree.directory().entries().iter().map(|(name, _)| name.to_string()).collect();
     assert_eq!(names, ["src"]);
     assert!(tree.get(&path("src/deep/c")).is_some() && tree.get(&path("src/b")).is_none());
@@ -70,7 +73,7 @@ fn times_and_owners_are_as_asked() {
         (Times::Clamp(EPOCH), EPOCH),
         (Times::Clamp(Timestamp::from_secs(i64::MAX)), Timestamp::from_secs(on_disk.mtime())),
     ] {
-        let options = ScanOptions { times, ownership: Ownership::Keep, ..ALL };
+        let options = ScanOptions { times, ownership: Ownership::Keep, ..all() };
         let tree = scan(&dir, &options, None).unwrap().tree;
         let metadata = &tree.get(&path("a")).unwrap().metadata;
         assert_eq!((metadata.mtime, metadata.uid), (expected, on_disk.uid()), "{times:?}");
@@ -84,14 +87,14 @@ fn a_second_scan_reads_only_what_changed() {
     let store = Store::open(&store_at.path().join("store")).unwrap();
     std::thread::sleep(std::time::Duration::from_millis(40));
     let mut cache = StatCache::open(&store, base.path()).unwrap();
-    let first = scan(&dir, &ALL, Some(&mut cache)).unwrap();
+    let first = scan(&dir, &all(), Some(&mut cache)).unwrap();
     cache.save(&store).unwrap();
     let mut cache = StatCache::open(&store, base.path()).unwrap();
-    let second = scan(&dir, &ALL, Some(&mut cache)).unwrap();
+    let second = scan(&dir, &all(), Some(&mut cache)).unwrap();
     assert_eq!((first.files_read, second.files_read), (4, 0));
     assert_eq!(first.tree, second.tree);
     std::fs::write(base.path().join("src/b"), "TWO").unwrap();
-    let third = scan(&dir, &ALL, Some(&mut cache)).unwrap();
+    let third = scan(&dir, &all(), Some(&mut cache)).unwrap();
     assert_eq!(third.files_read, 1);
     assert_ne!(third.tree, second.tree);
 }
@@ -108,9 +111,27 @@ fn nest(base: &std::path::Path, depth: usize) {
 fn nesting_has_a_limit_and_needs_no_more_stack_than_there_is() {
     let base = tempfile::tempdir().unwrap();
     nest(base.path(), MOST_COMPONENTS);
-    scan(&Dir::open(base.path()).unwrap(), &ALL, None).unwrap();
+    scan(&Dir::open(base.path()).unwrap(), &all(), None).unwrap();
     let base = tempfile::tempdir().unwrap();
     nest(base.path(), MOST_COMPONENTS + 1);
-    let error = scan(&Dir::open(base.path()).unwrap(), &ALL, None).unwrap_err();
+    let error = scan(&Dir::open(base.path()).unwrap(), &all(), None).unwrap_err();
     assert!(matches!(error, ScanError::TooDeep { .. }), "{error}");
+}
+
+#[test]
+fn a_scan_ends_when_somebody_asks() {
+    let base = tempfile::tempdir().unwrap();
+    for number in 0..200 {
+        std::fs::write(base.path().join(number.to_string()), number.to_string()).unwrap();
+    }
+    let dir = Dir::open(base.path()).unwrap();
+    let store = Store::open(&base.path().join("store")).unwrap();
+    let mut cache = StatCache::open(&store, base.path()).unwrap();
+    // In the list of names, among the files, and within a file.
+    for looks in [0, 100, 300, 500] {
+        let cancel = Cancel::after_looks(looks);
+        let ended = scan(&dir, &ScanOptions { cancel: &cancel, ..all() }, Some(&mut cache));
+        assert!(matches!(ended, Err(ScanError::Cancelled(_))), "{looks}");
+    }
+    assert!(cache.is_empty());
 }
