@@ -56,12 +56,9 @@ const FLAGS: &[(&str, &[&str])] = &[
             "--runtime-flag",
             "--save-stages",
             "--sign-by",
-            "--single-snapshot",
             "--skip-tls-verify",
             "--snapshot-mode",
             "--source-policy-file",
-            "--squash",
-            "--squash-all",
             "--stage-labels",
             "--stdin",
             "--tar-path",
@@ -202,7 +199,6 @@ mod tests {
     #[test]
     fn what_docker_has_is_named() {
         check("kiln build --cgroup-parent x .", Some("kiln build --cgroup-parent"));
-        check("kiln build --squash .", Some("kiln build --squash"));
         check("kiln create --gpus=all x", Some("kiln run --gpus"));
         check("kiln container run --gpus all x", Some("kiln run --gpus"));
         check("kiln update -m 1g x", Some("kiln update -m"));

@@ -26,7 +26,7 @@ use crate::plan::epoch::{self, EpochSource};
 use crate::plan::{ImageRequest, Images, Plan, Planned, plan};
 use crate::progress::{Event, Miss, Outcome, Progress, Step};
 use crate::remote::{Fetcher, Remote, RemoteError};
-use crate::request::{BuildRequest, MainContext};
+use crate::request::{BuildRequest, CacheUse, MainContext};
 use crate::solve::{BuildDirectory, Mode, Shown, Solution, Solver, Value};
 use crate::source::{ImageSource, ResolvedImage};
 use crate::suggest::suggest;
@@ -298,6 +298,12 @@ impl Parties<'_> {
         Solver { request, store, sources, executor, progress, graph, clock, directory, mode, stop, shown }.solve()
     }
 
+    fn squash(&self, planned: &Planned, config: &mut ImageConfig) -> Result<(), StepError> {
+        let lookup = if self.request.cache == CacheUse::None { Lookup::Fresh } else { Lookup::Cached };
+        let of_base = planned.image.config.rootfs.diff_ids.len();
+        self.request.squash.squash(config, of_base, planned.clock, (self.store, lookup))
+    }
+
     fn assemble(
         &self,
         planned: &Planned,
@@ -311,6 +317,8 @@ impl Parties<'_> {
         };
         let mut config = planned.image.finish(&self.request.edits, &made, planned.clock);
         config.rootfs.diff_ids = rootfs.layers().to_vec();
+        self.squash(planned, &mut config).map_err(|error| BuildError::Squash(Box::new(error)))?;
+        self.request.edits.history(&mut config);
         let image = self.store.put_image(&config.to_bytes()).map_err(BuildError::Result)?;
         Ok(Built {
             image,

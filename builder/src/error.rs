@@ -75,6 +75,9 @@ pub enum BuildError {
     /// The source that `SOURCE_DATE_EPOCH` names cannot be had.
     #[error("cannot find out the time of the source that SOURCE_DATE_EPOCH names")]
     Epoch(#[source] Box<StepError>),
+    /// The layers of the finished image cannot be made one.
+    #[error("cannot squash the image's layers")]
+    Squash(#[source] Box<StepError>),
     /// The finished image cannot be kept.
     #[error(transparent)]
     Result(store::image::ImageError),
@@ -98,6 +101,7 @@ impl BuildError {
             Self::Context(_)
             | Self::Request(_)
             | Self::Epoch(_)
+            | Self::Squash(_)
             | Self::Result(_)
             | Self::Store(_)
             | Self::Cancelled => None,

@@ -122,7 +122,6 @@ impl StageImage {
         }
         let of_last = || config.history.last().and_then(|entry| entry.created.clone());
         config.created = clock.written().map(rfc3339).or_else(of_last);
-        edits.history(&mut config);
         config
     }
 }

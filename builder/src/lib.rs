@@ -33,6 +33,7 @@ pub mod remote;
 pub mod request;
 pub mod solve;
 pub mod source;
+pub mod squash;
 pub mod ssh;
 pub mod suggest;
 

@@ -16,6 +16,7 @@ use crate::edits::Edits;
 use crate::graph::{Limits, Network, Privileges, Volume};
 use crate::progress::Cancel;
 use crate::remote::Remote;
+use crate::squash::Squash;
 
 /// All that a build depends on beside the machine.
 #[derive(Debug, Clone)]
@@ -37,6 +38,8 @@ pub struct BuildRequest {
     pub edits: Edits,
     /// `--from`: what the first stage starts from, whatever the file says.
     pub first_base: Option<String>,
+    /// `--squash`, `--squash-all`
+    pub squash: Squash,
     /// `--skip-unused-stages`
     pub stages: StageChoice,
     /// `--platform`; `None` is the machine's, or what the base image is.
@@ -228,6 +231,7 @@ impl BuildRequest {
             build_args: BTreeMap::new(),
             edits: Edits::default(),
             first_base: None,
+            squash: Squash::default(),
             stages: StageChoice::default(),
             platform: None,
             secrets: BTreeMap::new(),

@@ -86,6 +86,12 @@ pub(crate) struct Args {
     secrets: Vec<String>,
     #[command(flatten)]
     steps: steps::StepArgs,
+    /// Make one layer of all that the build lays on the base image
+    #[arg(long, alias = "single-snapshot")]
+    squash: bool,
+    /// Make one layer of them and those of the base image
+    #[arg(long)]
+    squash_all: bool,
     #[command(flatten)]
     times: times::TimeArgs,
     /// How many steps may run at once [default: the number of processors]

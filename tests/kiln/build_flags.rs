@@ -249,3 +249,41 @@ fn history_can_be_omitted() {
     session.kiln(["load", "-i", archive.to_str().expect("UTF-8")]).ok();
     build(&session, "next", "FROM app\nRUN test $(cat /two) = 2\n", &[]).ok();
 }
+
+/// Rule C033: one layer for what is new, or for everything; the files are the same, and what was removed is nowhere.
+#[test]
+fn layers_are_squashed() {
+    let Some(session) = Session::with_busybox() else { return };
+    build(&session, "base", "FROM busybox\nRUN echo base > /base && echo gone > /gone\nENV B=1\n", &[]).ok();
+    let secret = "removed-by-a-later-step";
+    let dockerfile = format!(
+        "FROM base AS one\nRUN mkdir /d && echo {secret} > /d/secret && ln /d/secret /d/also && echo kept > /d/kept\n\
+         FROM one\nRUN rm /d/secret /d/also /gone && chmod 700 /d\nWORKDIR /w\nENV A=1\n"
+    );
+    let look =
+        "find / -xdev -newermt 1970-01-01 ! -path '/proc*' ! -path '/sys*' ! -path '/dev*' | sort | xargs ls -ldn";
+    let shown = |format: &str| session.kiln(["inspect", "--format", format, "app"]).ok().stdout;
+    let layers = || shown("{{len .RootFS.Layers}}").trim().to_owned();
+    build(&session, "app", &dockerfile, &[]).ok();
+    let (whole, config, count) = (session.run("app", look), shown("{{json .Config}}"), layers());
+    assert_eq!(count, "5");
+    for (flag, expected) in [("--squash", "3"), ("--single-snapshot", "3"), ("--squash-all", "1")] {
+        build(&session, "app", &dockerfile, &[flag]).ok();
+        assert_eq!((layers().as_str(), shown("{{json .Config}}")), (expected, config.clone()), "{flag}");
+        assert_eq!(session.run("app", look), whole, "{flag}");
+        let id = shown("{{.Id}}");
+        build(&session, "app", &dockerfile, &[flag]).ok();
+        assert_eq!(shown("{{.Id}}"), id, "{flag} again");
+        build(&session, "app", &dockerfile, &[flag, "--no-cache"]).ok();
+        assert_eq!(shown("{{.Id}}"), id, "{flag} from nothing");
+        let archive = session.path("app.tar");
+        session.kiln(["save", "-o", archive.to_str().expect("UTF-8"), "app"]).ok();
+        let bytes = std::fs::read(&archive).expect("an archive");
+        let is_in = |text: &str| bytes.windows(text.len()).any(|window| window == text.as_bytes());
+        assert!(!is_in(&format!("{secret}\n")) && is_in("kept\n"), "{flag}");
+    }
+    let history = session.kiln(["history", "--no-trunc", "--format", "{{.CreatedBy}}", "app"]).ok().stdout;
+    assert!(history.starts_with("squash of 5 layers\n") && history.contains("WORKDIR /w\n"), "{history}");
+    build(&session, "app", "FROM base\nENV C=1\n", &["--squash"]).ok();
+    assert_eq!(layers(), "2", "nothing is new");
+}

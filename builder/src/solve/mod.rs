@@ -45,6 +45,7 @@ use crate::image::MadeLayer;
 use crate::progress::{Cancel, Event, Miss, Outcome, Progress};
 use crate::request::{BuildRequest, MainContext, NamedContext};
 use crate::source::{ImageSource, ResolvedImage};
+use crate::squash::Squash;
 use lazy::reads;
 use schedule::{Done, Stopped};
 
@@ -157,7 +158,8 @@ impl Solver<'_> {
         if image.layers().iter().any(missing) {
             let step = vertex.step.id;
             let report = |transfer| self.progress.report(Event::Transfer { step, transfer });
-            let had = if reads(self.graph, id) { self.sources.fetch(image, &report) } else { self.sources.note(image) };
+            let is_read = self.request.squash != Squash::None || reads(self.graph, id);
+            let had = if is_read { self.sources.fetch(image, &report) } else { self.sources.note(image) };
             had.map_err(|source| BuildError::Image { span: vertex.step.span, suggestion: None, source })?;
         }
         Ok(Solved::source(Value::Rootfs(Arc::new(Rootfs::of_image(image.layers().to_vec())))))

@@ -8,6 +8,7 @@ use builder::graph::Lookup;
 use builder::progress::Cancel;
 use builder::remote::Fetcher;
 use builder::request::{BuildRequest, CacheUse, NamedContext, SecretSource, StageChoice};
+use builder::squash::Squash;
 use registry::Family;
 use store::{Platform, Reference, Store, StoreError};
 
@@ -104,6 +105,11 @@ impl Args {
         request.build_args = build_args;
         request.edits = self.edits.edits()?;
         request.first_base = self.from.as_deref().map(base).transpose()?;
+        request.squash = match (self.squash, self.squash_all) {
+            (_, true) => Squash::All,
+            (true, false) => Squash::New,
+            (false, false) => Squash::None,
+        };
         if !self.skip_unused_stages {
             request.stages = StageChoice::All;
         }
