@@ -1,7 +1,8 @@
 //! What every verb needs: where the store is, and where output goes.
 
 use std::io::{self, IsTerminal, Write};
-use std::path::PathBuf;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
 
 use run::identity::Standing;
 use store::Store;
@@ -30,6 +31,17 @@ impl Context {
             std::fs::create_dir_all(parent).map_err(store::StoreError::io("make the directory", parent))?;
         }
         Ok(Store::open(&self.root)?)
+    }
+
+    /// Lets an ordinary user's kiln move to where the containers were started whose namespaces are to be shared.
+    /// Comes before [`Context::store`].
+    pub(crate) fn move_beside(&self, home: impl FnOnce(&Path) -> Option<OwnedFd>) -> Result<(), Failure> {
+        if Standing::of_this_process() == Standing::Unprivileged
+            && let Some(namespace) = home(&self.root)
+        {
+            run::identity::enter_other(namespace.as_fd())?;
+        }
+        Ok(())
     }
 
     /// Writes one line of data to standard output.

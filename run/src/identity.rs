@@ -8,11 +8,12 @@ mod subordinate;
 
 use std::fs;
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use rustix::mount::MountPropagationFlags;
-use rustix::thread::{CapabilitySet, UnshareFlags};
+use rustix::thread::{CapabilitySet, LinkNameSpaceType, UnshareFlags};
 use serde::{Deserialize, Serialize};
 
 use crate::sys::{self, Forked, Parent};
@@ -93,6 +94,14 @@ pub fn enter() -> Result<Entered, IdentityError> {
     result
 }
 
+/// Moves an ordinary user's kiln into a user namespace that an earlier one of the same user made, and into a
+/// mount namespace of its own there: what was made below that namespace can be entered from there alone.
+pub fn enter_other(user_namespace: BorrowedFd<'_>) -> Result<(), IdentityError> {
+    rustix::thread::move_into_link_name_space(user_namespace, Some(LinkNameSpaceType::User))
+        .map_err(|error| refused(error.into()))?;
+    own_mounts()
+}
+
 fn move_in(helper: &UnixStream, uid: u32, gid: u32) -> Result<Entered, IdentityError> {
     sys::unshare(UnshareFlags::NEWUSER).map_err(refused)?;
     let protocol = |_| IdentityError::Map(io::ErrorKind::BrokenPipe.into());
@@ -106,10 +115,14 @@ fn move_in(helper: &UnixStream, uid: u32, gid: u32) -> Result<Entered, IdentityE
         }
         None => return Err(IdentityError::Map(io::ErrorKind::BrokenPipe.into())),
     };
+    own_mounts()?;
+    Ok(entered)
+}
+
+fn own_mounts() -> Result<(), IdentityError> {
     sys::unshare(UnshareFlags::NEWNS).map_err(refused)?;
     let receive_only = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
-    rustix::mount::mount_change("/", receive_only).map_err(|error| IdentityError::Map(error.into()))?;
-    Ok(entered)
+    rustix::mount::mount_change("/", receive_only).map_err(|error| IdentityError::Map(error.into()))
 }
 
 fn map_single(uid: u32, gid: u32) -> io::Result<()> {

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use run::container::Signal;
+use run::container::{Signal, home_of_joined};
 
 use crate::containers::{self, patience};
 use crate::context::Context;
@@ -24,6 +24,7 @@ pub(crate) struct Args {
 
 /// Restarts each.
 pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode, Failure> {
+    context.move_beside(|root| home_of_joined(root, &args.containers))?;
     containers::each(context, &args.containers, |container| {
         container.stop_with(args.signal, args.time.map(patience))?;
         containers::tell(&container.start()?);

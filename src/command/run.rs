@@ -2,10 +2,11 @@
 
 pub(super) mod flags;
 mod health;
+mod namespaces;
 
 use std::process::ExitCode;
 
-use run::container::{Container, ContainerError, Force, create};
+use run::container::{Container, ContainerError, Force, create, home_of};
 use store::StoreError;
 
 pub(crate) use flags::{Args, Pull};
@@ -32,6 +33,8 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode, Failure> {
 /// Makes the container that the flags ask for.
 pub(super) fn make(args: &Args, context: &Context) -> Result<Container, Failure> {
     check_cidfile(args)?;
+    let joined = args.joined();
+    context.move_beside(|root| home_of(root, &joined))?;
     let store = context.store()?;
     let style = if args.client.quiet { Style::Quiet } else { Style::Auto };
     let image = image_for(&store, &args.image, args.client.platform.as_ref(), args.client.pull, style)?;

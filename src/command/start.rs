@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use run::container::Container;
+use run::container::{Container, home_of_joined};
 
 use crate::containers::{self, Client};
 use crate::context::Context;
@@ -27,6 +27,7 @@ pub(crate) struct Args {
 
 /// Starts each in the background, or one to stay with.
 pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode, Failure> {
+    context.move_beside(|root| home_of_joined(root, &args.containers))?;
     if !args.attach && !args.interactive {
         return containers::each(context, &args.containers, |container| {
             container.start().map(|notices| containers::tell(&notices)).map_err(Into::into)

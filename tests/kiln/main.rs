@@ -12,6 +12,7 @@ mod faults;
 mod health;
 mod house;
 mod limits;
+mod namespaces;
 mod options;
 mod outputs;
 mod portable;

@@ -5,6 +5,7 @@
 use std::fs;
 use std::process::Command;
 
+use crate::namespaces::shares;
 use crate::running::{eventually, fetch};
 use crate::session::{Session, User, installed, is_root};
 use crate::stubs::large_contents_exist_once;
@@ -76,6 +77,18 @@ fn main_path(session: &Session) {
     session.kiln(["ps", "-a"]).ok().prints(&["Exited (137)"]);
     session.kiln(["rm", "site"]).ok();
     session.kiln(["images"]).ok().prints(&["web", "busybox"]);
+    namespaces(session);
+}
+
+/// What a user's containers share with each other and with the host (features.md H038).
+fn namespaces(session: &Session) {
+    shares(session);
+    for flag in ["--net=host", "--pid=host", "--ipc=host", "--uts=host", "--cgroupns=host"] {
+        session.kiln(["run", "-d", "--name", "guest", flag, "busybox", "sleep", "3600"]).ok();
+        let entered = session.kiln(["exec", "guest", "id", "-u"]).ok();
+        assert_eq!(entered.stdout, "0\n", "{flag}");
+        session.kiln(["rm", "-f", "guest"]).ok();
+    }
 }
 
 /// Files into and out of a container that runs and one that does not, and what became of them.
@@ -105,9 +118,11 @@ fn further_commands(session: &Session) {
     session.kiln(["restart", "-t", "0", "site"]).ok();
     let script = "wget -qO- http://127.0.0.1:8080/page";
     eventually(|| session.kiln(["exec", "site", "sh", "-c", script]).stdout == "hello\n");
-    // Each of a user's containers is in a namespace of users below its own kiln's, which another may not enter.
-    let joining = session.kiln(["run", "--rm", "--net", "container:site", "busybox", "true"]);
-    joining.fails(125).says(&["cannot enter the user namespace"]);
+    // Each of a user's containers is in a namespace of users below its own kiln's; another kiln goes there first.
+    let script = "wget -qO- http://127.0.0.1:8080/page; readlink /proc/self/ns/net";
+    let joining = session.kiln(["run", "--rm", "--net", "container:site", "busybox", "sh", "-c", script]).ok().stdout;
+    let network = session.kiln(["exec", "site", "readlink", "/proc/self/ns/net"]).ok().stdout;
+    assert_eq!(joining, format!("hello\n{network}"));
 }
 
 /// Rules F035, F038.

@@ -21,7 +21,7 @@ use super::id::ContainerId;
 use super::log::{Line, Options as LogOptions, Reader};
 use super::monitor::MONITOR;
 use super::name::ContainerName;
-use super::options::{After, NetworkMode};
+use super::options::After;
 use super::record::{Config, Exited, Phase, Seen, State, VERSION};
 use super::remove;
 use super::restart::RestartPolicy;
@@ -371,7 +371,6 @@ impl Container {
             boot: self.store.boot(),
             id: self.config.id,
             rootfs: root::prepare(&self.store, &self.directory, &self.config)?,
-            joined: self.joined()?,
             attached,
             size,
         };
@@ -398,12 +397,9 @@ impl Container {
         caught.map_err(ContainerError::io("catch signals for", self.directory.path()))
     }
 
-    /// A process of the container whose network is joined.
-    fn joined(&self) -> Result<Option<i32>, ContainerError> {
-        let NetworkMode::Container(other) = &self.config.network.mode else { return Ok(None) };
-        let other = Self::find(&self.store, other)?;
-        let state = other.state()?;
-        state.running().map(|running| Some(running.pid)).ok_or_else(|| other.not_running())
+    /// Its first process, as it runs now.
+    pub(super) fn pid(&self) -> Result<i32, ContainerError> {
+        self.state()?.running().map(|running| running.pid).ok_or_else(|| self.not_running())
     }
 
     /// Connects to the monitor and says what for; `None` if there is none.

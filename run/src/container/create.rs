@@ -13,6 +13,7 @@ use super::container::Container;
 use super::directory::{Directory, Names, lay_out};
 use super::error::ContainerError;
 use super::id::ContainerId;
+use super::joined;
 use super::mount::{CopyUp, Lifetime, Missing, Mount, MountRequest, MountSource};
 use super::name::ContainerName;
 use super::options::{After, CreateOptions};
@@ -33,6 +34,7 @@ pub fn create(store: &Store, options: &CreateOptions) -> Result<Container, Conta
     if options.after == After::Remove && options.restart != RestartPolicy::No {
         return Err(ContainerError::Conflict("--rm", "--restart"));
     }
+    let (network, namespaces) = joined::by_id(store, options)?;
     let image = store.image(options.image)?.ok_or_else(missing)?;
     let of_image = &image.config.config;
     let id = ContainerId::random().map_err(ContainerError::io("name a container in", store.dir(Area::Containers)))?;
@@ -46,9 +48,10 @@ pub fn create(store: &Store, options: &CreateOptions) -> Result<Container, Conta
         layers: image.layers().to_vec(),
         process: resolve::process(&options.process, of_image)?,
         mounts: Vec::new(),
-        network: resolve::network(&options.network, of_image)?,
+        network: resolve::network(&network, of_image)?,
         limits: options.limits.clone(),
         isolation: options.isolation.clone(),
+        namespaces,
         after: options.after,
         labels: resolve::labels(options, of_image),
         restart: options.restart,

@@ -247,6 +247,19 @@ pub(super) fn owner_of(store: &Store, name: &ContainerName) -> Option<ContainerI
     read_link(&store.dir(Area::Containers).join("names"), name)
 }
 
+/// The directory of a container by its name, its id or the beginning of that, in a store that is not opened.
+pub(super) fn find_in(root: &Path, text: &str) -> Option<Directory> {
+    let containers = root.join("containers");
+    let named = text.parse().ok().and_then(|name| read_link(&containers.join("names"), &name)).map(|id| id.to_string());
+    let begins =
+        |name: &String| text.len() <= name.len() && name.starts_with(text) && name.parse::<ContainerId>().is_ok();
+    let by_id = || {
+        let entries = fs::read_dir(&containers).ok()?.flatten();
+        entries.filter_map(|entry| entry.file_name().into_string().ok()).find(begins)
+    };
+    Some(Directory::at(containers.join(named.or_else(by_id)?)))
+}
+
 fn read_link(names: &Path, name: &ContainerName) -> Option<ContainerId> {
     fs::read_link(names.join(name.as_str())).ok()?.to_str()?.parse().ok()
 }

@@ -123,6 +123,12 @@ pub enum ContainerError {
     /// The box cannot be made.
     #[error(transparent)]
     Sandbox(#[from] crate::sandbox::SandboxError),
+    /// Another container's memory is not for sharing.
+    #[error("container {0} does not share its IPC namespace: it was made without --ipc shareable")]
+    NotShareable(ContainerName),
+    /// A kernel parameter that is not the container's.
+    #[error(transparent)]
+    Sysctl(#[from] super::namespaces::SysctlError),
     /// A capability that there is not.
     #[error(transparent)]
     Capability(#[from] crate::sandbox::UnknownCapability),

@@ -8,6 +8,7 @@ use super::error::ContainerError;
 use super::health::{Health, Healthcheck};
 use super::list::Listed;
 use super::mount::{Access, Mount, MountSource};
+use super::namespaces::Space;
 use super::options::{After, MemorySwap, PidsLimit, Seccomp};
 use super::port::{HostPort, PortMapping, PublishedPort};
 use super::record::{Config, Phase, State};
@@ -116,7 +117,7 @@ fn config_value(config: &Config) -> Value {
     let volumes: Map<String, Value> = volumes.map(|mount| (mount.target.clone(), json!({}))).collect();
     json!({
         "Hostname": config.hostname(),
-        "Domainname": "",
+        "Domainname": config.namespaces.domain.as_deref().unwrap_or_default(),
         "User": process.user,
         "AttachStdin": process.stdin_open,
         "Tty": process.terminal,
@@ -155,6 +156,11 @@ fn host_config_value(config: &Config) -> Value {
         "Privileged": isolation.privileged,
         "ReadonlyRootfs": isolation.read_only,
         "SecurityOpt": security_options(config),
+        "IpcMode": config.namespaces.ipc.to_string(),
+        "PidMode": config.namespaces.pid.to_string(),
+        "UTSMode": if config.namespaces.uts == Space::Host { "host" } else { "" },
+        "CgroupnsMode": if config.namespaces.cgroup == Space::Host { "host" } else { "private" },
+        "Sysctls": if config.namespaces.sysctls.is_empty() { Value::Null } else { json!(config.namespaces.sysctls) },
         "UsernsMode": if isolation.host_users { "host" } else { "" },
         "GroupAdd": config.process.groups,
         "Init": config.process.init,

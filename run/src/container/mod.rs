@@ -13,7 +13,7 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | [`options`], [`mount`], [`port`], [`signal`] | what can be asked for, as data |
+//! | [`options`], [`namespaces`], [`mount`], [`port`], [`signal`] | what can be asked for, as data |
 //! | [`exec`] | a further command in a running container |
 //! | [`health`] | whether a container is well, and when that is looked at |
 //! | [`restart`] | when an ended container is started again |
@@ -38,6 +38,7 @@ pub mod list;
 pub mod log;
 pub mod mount;
 pub mod name;
+pub mod namespaces;
 pub mod options;
 pub mod port;
 pub mod processes;
@@ -54,6 +55,7 @@ mod create;
 mod directory;
 mod error;
 mod inspect;
+mod joined;
 mod monitor;
 mod remove;
 mod resolve;
@@ -68,6 +70,7 @@ pub use create::create;
 pub use error::ContainerError;
 pub use exec::ExecOptions;
 pub use id::ContainerId;
+pub use joined::{home_of, home_of_joined};
 pub use list::list;
 pub use name::ContainerName;
 pub use options::CreateOptions;

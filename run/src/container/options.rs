@@ -14,6 +14,7 @@ use store::ImageId;
 use super::health::Healthcheck;
 use super::mount::MountRequest;
 use super::name::ContainerName;
+use super::namespaces::NamespaceOptions;
 use super::port::{ContainerPort, PortMapping};
 use super::restart::RestartPolicy;
 use super::signal::Signal;
@@ -37,6 +38,8 @@ pub struct CreateOptions {
     pub limits: Limits,
     /// What keeps it apart from the host.
     pub isolation: Isolation,
+    /// Which namespaces it shares.
+    pub namespaces: NamespaceOptions,
     /// What becomes of it when its process has ended.
     pub after: After,
     /// Labels, which win over the image's.
@@ -59,6 +62,7 @@ impl CreateOptions {
             network: NetworkOptions::default(),
             limits: Limits::default(),
             isolation: Isolation::default(),
+            namespaces: NamespaceOptions::default(),
             after: After::Keep,
             labels: BTreeMap::new(),
             restart: RestartPolicy::No,

@@ -29,6 +29,11 @@ pub fn of(running: &Running) -> Vec<Process> {
     let Ok(monitor) = i32::try_from(running.monitor_pid) else { return Vec::new() };
     let supervisors: Vec<i32> = everybody.values().filter(|one| one.parent == monitor).map(|one| one.pid).collect();
     let depth = supervisors.first().map_or(0, |pid| namespaces(*pid));
+    if namespaces(running.pid) <= depth {
+        // It shares the processes of the host; its mounts are its own all the same.
+        let of_it = mounts(running.pid);
+        return everybody.into_values().filter(|one| of_it.is_some() && mounts(one.pid) == of_it).collect();
+    }
     let is_inside = |process: &&Process| {
         let ancestors = std::iter::successors(Some(*process), |one| everybody.get(&one.parent));
         // A helper of the supervisor's, as for the network, is in no namespace of processes but the host's.
@@ -85,6 +90,11 @@ fn parse(pid: i32, stat: &str) -> Option<Process> {
         threads: number(17)?,
         resident_bytes: number(21)? * rustix::param::page_size() as u64,
     })
+}
+
+/// Which mount namespace a process is in.
+fn mounts(pid: i32) -> Option<std::path::PathBuf> {
+    fs::read_link(format!("/proc/{pid}/ns/mnt")).ok()
 }
 
 /// How deep in namespaces of processes one is.

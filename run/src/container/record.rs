@@ -19,6 +19,7 @@ use super::health::{Health, Healthcheck};
 use super::id::ContainerId;
 use super::mount::Mount;
 use super::name::ContainerName;
+use super::namespaces::{NamespaceOptions, Space};
 use super::options::{After, Isolation, Limits, NetworkOptions};
 use super::port::{ContainerPort, PublishedPort};
 use super::restart::RestartPolicy;
@@ -55,6 +56,9 @@ pub struct Config {
     pub limits: Limits,
     /// What keeps it apart from the host.
     pub isolation: Isolation,
+    /// Which namespaces it shares.
+    #[serde(default)]
+    pub namespaces: NamespaceOptions,
     /// What becomes of it when its process has ended.
     pub after: After,
     /// Its labels, the image's among them.
@@ -105,6 +109,9 @@ impl Config {
 
     /// The host name inside.
     pub fn hostname(&self) -> String {
+        if self.namespaces.uts == Space::Host {
+            return rustix::system::uname().nodename().to_string_lossy().into_owned();
+        }
         self.network.hostname.clone().unwrap_or_else(|| self.id.short())
     }
 

@@ -11,6 +11,7 @@ use store::oci::ContainerConfig;
 
 use super::error::ContainerError;
 use super::mount::{Access, CopyUp, MountError, MountRequest};
+use super::namespaces::Space;
 use super::options::{CreateOptions, NetworkMode, NetworkOptions, ProcessOptions};
 use super::port::{ContainerPort, PortMapping};
 use super::record::ProcessConfig;
@@ -44,7 +45,6 @@ pub(super) fn process(options: &ProcessOptions, image: &ContainerConfig) -> Resu
 
 /// The network: the image's ports are declared, and all that are declared are published with `-P`.
 pub(super) fn network(options: &NetworkOptions, image: &ContainerConfig) -> Result<NetworkOptions, ContainerError> {
-    refuse_conflicts(options)?;
     let mut network = options.clone();
     for port in &image.exposed_ports {
         match port.parse::<ContainerPort>() {
@@ -136,7 +136,14 @@ fn stop_timeout(options: &ProcessOptions, image: &ContainerConfig) -> Duration {
     options.stop_timeout.or(of_image).unwrap_or(DEFAULT_STOP_TIMEOUT)
 }
 
-fn refuse_conflicts(options: &NetworkOptions) -> Result<(), ContainerError> {
+/// Flags that cannot go together, as Docker has it.
+pub(super) fn refuse_conflicts(options: &CreateOptions) -> Result<(), ContainerError> {
+    let CreateOptions { network: options, namespaces, .. } = options;
+    let has_own_network = matches!(options.mode, NetworkMode::Private | NetworkMode::None);
+    namespaces.check_sysctls(has_own_network)?;
+    if namespaces.uts == Space::Host && (options.hostname.is_some() || namespaces.domain.is_some()) {
+        return Err(ContainerError::Conflict("--hostname", "--uts host"));
+    }
     let publishes = !options.ports.is_empty() || options.publish_all;
     match (&options.mode, publishes) {
         (NetworkMode::Host, true) => Err(ContainerError::Conflict("--publish", "--network host")),
@@ -220,8 +227,9 @@ mod tests {
     #[test]
     fn conflicts_are_named() {
         let ports = PortMapping::parse("80").unwrap();
-        let options = NetworkOptions { mode: NetworkMode::Host, ports, ..NetworkOptions::default() };
-        let error = network(&options, &ContainerConfig::default()).unwrap_err();
+        let mut options = CreateOptions::new(store::ImageId(store::Digest::of(b"")), "busybox");
+        options.network = NetworkOptions { mode: NetworkMode::Host, ports, ..NetworkOptions::default() };
+        let error = refuse_conflicts(&options).unwrap_err();
         assert_eq!(error.to_string(), "conflicting options: --publish and --network host");
     }
 }

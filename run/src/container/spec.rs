@@ -7,14 +7,16 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use crate::sandbox::{
-    AbstractSockets, Access as BoxAccess, CapabilitySet, Command, Dns, Etc, Freezer, Init, Limits as BoxLimits,
-    Mount as BoxMount, MountPoints, Network, PidsLimit as BoxPids, Privileges, Rlimit, Rootfs, Seccomp as BoxSeccomp,
-    Source, Spec, Swap, Terminal, UserNamespace, Visit,
+    AbstractSockets, Access as BoxAccess, Belonging, CapabilitySet, Command, Dns, Etc, Freezer, Init,
+    Limits as BoxLimits, Mount as BoxMount, MountPoints, Network, PidsLimit as BoxPids, Privileges, Rlimit, Rootfs,
+    Seccomp as BoxSeccomp, Sharing, Source, Spec, Swap, Terminal, UserNamespace, Visit,
 };
 
 use super::attach::frame::Exec;
 use super::error::ContainerError;
+use super::joined::Joined;
 use super::mount::{Access, Mount, MountSource};
+use super::namespaces::{IpcMode, NamespaceOptions, PidMode, Space};
 use super::options::{Limits, MemorySwap, NetworkMode, PidsLimit, Seccomp};
 use super::record::Config;
 use super::terminal::Size;
@@ -25,8 +27,8 @@ pub(super) struct Facts {
     pub(super) rootfs: Rootfs,
     /// Where volumes are: their parent directory.
     pub(super) volumes: PathBuf,
-    /// A process of the container whose network is joined.
-    pub(super) joined: Option<i32>,
+    /// Processes of the containers whose namespaces are shared.
+    pub(super) joined: Joined,
     /// How large the terminal is, if there is one.
     pub(super) size: Size,
 }
@@ -46,10 +48,15 @@ pub(super) fn spec(config: &Config, facts: Facts) -> Result<Spec, ContainerError
     spec.etc = etc(config);
     spec.mounts = config.mounts.iter().map(|mount| mount_of(mount, &volumes)).collect();
     spec.mount_points = MountPoints::Kept;
-    spec.network = network(config, joined);
-    if config.isolation.host_users || matches!(config.network.mode, NetworkMode::Host) {
-        spec.user_namespace = UserNamespace::Host;
-    }
+    spec.network = network(config, joined.network);
+    spec.sharing = sharing(&config.namespaces, joined);
+    spec.shm_bytes = match config.namespaces.ipc {
+        IpcMode::None => 0,
+        _ => config.limits.shm_size_bytes.unwrap_or(spec.shm_bytes),
+    };
+    spec.domain.clone_from(&config.namespaces.domain);
+    spec.sysctls = config.namespaces.sysctls.clone().into_iter().collect();
+    spec.user_namespace = users(config, joined);
     if config.isolation.seccomp == Seccomp::Unconfined {
         spec.seccomp = BoxSeccomp::Unconfined;
     }
@@ -62,7 +69,6 @@ pub(super) fn spec(config: &Config, facts: Facts) -> Result<Spec, ContainerError
         .collect();
     spec.limits = limits(&config.limits);
     spec.oom_score = config.limits.oom_score;
-    spec.shm_bytes = config.limits.shm_size_bytes.unwrap_or(spec.shm_bytes);
     if config.process.terminal {
         spec.terminal = Terminal::Console { rows: size.rows, columns: size.columns };
     }
@@ -154,6 +160,28 @@ fn network(config: &Config, joined: Option<i32>) -> Network {
         (NetworkMode::Private, _) => Network::Private,
         (NetworkMode::Host, _) => Network::Host { abstract_sockets: AbstractSockets::Reachable },
     }
+}
+
+fn sharing(namespaces: &NamespaceOptions, joined: Joined) -> Sharing {
+    let of = |pid: Option<i32>| pid.map_or(Belonging::Own, |pid| Belonging::Of { pid });
+    let space = |space| if space == Space::Host { Belonging::Host } else { Belonging::Own };
+    Sharing {
+        ipc: if namespaces.ipc == IpcMode::Host { Belonging::Host } else { of(joined.ipc) },
+        processes: if namespaces.pid == PidMode::Host { Belonging::Host } else { of(joined.processes) },
+        names: space(namespaces.uts),
+        cgroups: space(namespaces.cgroup),
+    }
+}
+
+/// Those of the container whose namespaces are shared; the host's where asked for, or where what else is
+/// the host's would be of no use without.
+fn users(config: &Config, joined: Joined) -> UserNamespace {
+    let is_host = config.isolation.host_users
+        || config.isolation.privileged
+        || config.network.mode == NetworkMode::Host
+        || config.namespaces.need_host_users();
+    let own = if is_host { UserNamespace::Host } else { UserNamespace::Mapped };
+    joined.users().unwrap_or(own)
 }
 
 fn limits(limits: &Limits) -> BoxLimits {

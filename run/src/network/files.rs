@@ -26,11 +26,19 @@ pub(crate) fn files(spec: &Spec, egress: Option<&Egress>) -> Vec<(PathBuf, Vec<u
     let own = egress.and_then(Egress::address);
     let all = [
         (EtcFile::ResolvConf, resolv_conf),
-        (EtcFile::Hosts, hosts_file(&spec.hostname, own, hosts)),
+        (EtcFile::Hosts, hosts_file(&names(spec), own, hosts)),
         (EtcFile::Hostname, format!("{}\n", spec.hostname)),
     ];
     let generated = all.into_iter().filter(|(file, _)| !kept.contains(file));
     generated.map(|(file, text)| (file.path().into(), text.into_bytes())).collect()
+}
+
+/// The host name, before it the whole name if there is a domain.
+fn names(spec: &Spec) -> String {
+    match &spec.domain {
+        Some(domain) => format!("{0}.{domain} {0}", spec.hostname),
+        None => spec.hostname.clone(),
+    }
 }
 
 /// Whether servers on the host's loopback can be asked.

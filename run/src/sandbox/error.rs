@@ -116,6 +116,18 @@ pub enum SandboxError {
         #[source]
         source: Errno,
     },
+    /// Boxes whose namespaces cannot be shared by one that has only one user namespace.
+    #[error("the containers whose namespaces are to be shared are in different user namespaces")]
+    UnrelatedBoxes,
+    /// A kernel parameter that cannot be set.
+    #[error("cannot set the kernel parameter {name}")]
+    Sysctl {
+        /// With dots.
+        name: String,
+        /// The kernel's reason.
+        #[source]
+        source: Errno,
+    },
     /// Namespaces of kiln's own are not to be had.
     #[error("cannot make namespaces: {hint}")]
     Namespaces {

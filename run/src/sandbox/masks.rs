@@ -54,6 +54,16 @@ pub(super) fn apply(proc: BorrowedFd<'_>, sys: BorrowedFd<'_>, null: BorrowedFd<
     Ok(())
 }
 
+/// Sets a kernel parameter of the namespaces that this process is in; its name has dots.
+pub(super) fn sysctl(proc: BorrowedFd<'_>, name: &str, value: &str) -> std::io::Result<()> {
+    let path = format!("sys/{}", name.replace('.', "/"));
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+    let file = rustix::fs::openat2(proc, path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty(), resolve)?;
+    // In one call, as the kernel takes it.
+    rustix::io::write(file, value.as_bytes())?;
+    Ok(())
+}
+
 /// What things are hidden with: `/dev/null`, and one empty directory.
 struct Masks<'a> {
     null: BorrowedFd<'a>,

@@ -13,12 +13,15 @@ mod devices;
 pub(crate) mod entrance;
 mod error;
 mod inside;
+mod lent;
 mod masks;
 mod mount;
+mod namespaces;
 mod paths;
 mod plan;
 mod process;
 mod reaper;
+mod remainder;
 mod root;
 mod seccomp;
 mod spec;
@@ -35,6 +38,7 @@ pub use cgroup::{
     Version as CgroupVersion, freeze,
 };
 pub use error::{Errno, SandboxError};
+pub use namespaces::{Belonging, Sharing};
 pub use plan::{Step, plan};
 pub use process::{Event, Exit, Outcome, Process, Stdio, Stub, Usage, start};
 pub use spec::{

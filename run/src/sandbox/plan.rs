@@ -5,20 +5,19 @@
 //! trees with their attributes and id maps already on them; inside they are only put in place. The
 //! order is that of the capabilities that each step needs: identity goes late, seccomp last.
 
+mod files;
+mod processes;
 #[cfg(test)]
 mod tests;
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use rustix::mount::MountAttrFlags as Attributes;
 
 use super::capabilities::CapabilitySet;
-use super::spec::{
-    AbstractSockets, Access, Durability, Etc, Limits, Network, Paths, Rlimit, Rootfs, Seccomp, Source, Spec, Stacking,
-    Terminal, UserNamespace,
-};
-use crate::identity::{IdMap, Standing};
+use super::spec::{AbstractSockets, Access, Durability, Limits, Network, Paths, Rlimit, Seccomp, Spec, Stacking};
+use crate::identity::IdMap;
 use crate::probe::Tier;
 use crate::sys::Reach;
 
@@ -35,8 +34,8 @@ pub enum Step {
     Fork {
         /// What is new for it.
         namespaces: Vec<Namespace>,
-        /// A process whose user and network namespace it enters before.
-        join: Option<i32>,
+        /// Which of other boxes it enters before, with their user namespace.
+        join: Vec<Joined>,
     },
     /// Outside: how gladly the kernel kills it for want of memory.
     OomScore(i16),
@@ -127,14 +126,20 @@ pub enum Step {
         /// Columns.
         columns: u16,
     },
+    /// Inside: the hierarchies of cgroups as the host sees them.
+    HostCgroups(Tree),
     /// Inside: what of `/proc` and `/sys` is hidden or read-only.
     Mask,
     /// Inside: no changes to the root filesystem itself.
     RootReadOnly,
     /// Inside: the root filesystem becomes `/`, and the host's is gone.
     Pivot,
+    /// Inside: kernel parameters, with dots in their names.
+    Sysctls(Vec<(String, String)>),
     /// Inside: the host name.
     Hostname(String),
+    /// Inside: the domain name.
+    Domain(String),
     /// Inside: resource limits, only ever lower.
     Rlimits(Vec<Rlimit>),
     /// Inside: the working directory, which must turn out to be below `/`.
@@ -170,6 +175,15 @@ pub enum Namespace {
     Network,
 }
 
+/// A namespace of another box.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Joined {
+    /// Which.
+    pub namespace: Namespace,
+    /// A process of that box.
+    pub pid: i32,
+}
+
 /// What a tree is opened from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum From {
@@ -181,8 +195,15 @@ pub enum From {
     Descriptor(usize),
     /// A device node.
     Device(PathBuf),
-    /// The host's own `/sys`.
-    HostSys,
+    /// A kernel file system of the host's own, such as `/sys`.
+    OfHost(&'static str),
+    /// What another box has at a path.
+    Lent {
+        /// A process of that box.
+        pid: i32,
+        /// The path in its root filesystem.
+        path: &'static str,
+    },
 }
 
 /// Whose ids the files of a tree show.
@@ -273,6 +294,20 @@ impl Step {
     }
 }
 
+impl Namespace {
+    /// Its name in `/proc/PID/ns`.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Mount => "mnt",
+            Self::Pid => "pid",
+            Self::Ipc => "ipc",
+            Self::Uts => "uts",
+            Self::Network => "net",
+        }
+    }
+}
+
 impl Below {
     pub(super) fn reach(self) -> Reach {
         match self {
@@ -291,134 +326,19 @@ struct Planner<'a> {
 }
 
 impl Planner<'_> {
-    fn processes(&mut self) {
-        self.outside.push(Step::Cgroup(self.spec.limits.clone()));
-        self.outside.push(Step::Fork { namespaces: self.namespaces(), join: self.joined() });
-        self.outside.extend(self.spec.oom_score.map(Step::OomScore));
-        if self.has_own_user_namespace() {
-            self.outside.push(Step::MapIds { uids: self.tier.uids.nested(), gids: self.tier.gids.nested() });
-        }
-        if self.spec.network == Network::Private {
-            self.outside.push(Step::Egress);
-        }
-        self.inside.extend([Step::Detach, Step::CgroupNamespace]);
-        if self.has_own_network() {
-            self.inside.push(Step::Loopback);
-        }
-    }
-
-    fn root(&mut self) {
-        let step = match &self.spec.rootfs {
-            Rootfs::Directory { path } => Step::RootDirectory(self.open_root(path)),
-            Rootfs::Overlay { lowers, data, upper, work, durability } => Step::RootOverlay {
-                lowers: lowers.iter().map(|lower| (self.open_root(&lower.path), lower.stacking)).collect(),
-                data: data.as_deref().map(|data| self.open_root(data)),
-                state: self.open_root(upper.parent().unwrap_or(Path::new("/"))),
-                upper: upper.file_name().unwrap_or_default().to_owned(),
-                work: work.file_name().unwrap_or_default().to_owned(),
-                durability: *durability,
-                attributes: self.root_attributes(),
-            },
-        };
-        self.inside.push(step);
-    }
-
-    fn kernel_filesystems(&mut self) {
-        self.mount(Filesystem::Proc, "/proc", NOSUID | NODEV | NOEXEC);
-        let read_only = if self.is_open() { Attributes::empty() } else { RDONLY };
-        if self.can_mount_sysfs() {
-            self.mount(Filesystem::Sysfs, "/sys", NOSUID | NODEV | NOEXEC | read_only);
-            self.mount(Filesystem::Cgroups, "/sys/fs/cgroup", NOSUID | NODEV | NOEXEC | read_only);
-            return;
-        }
-        // Root can leave out what is mounted below /sys. In a user namespace those mounts are locked
-        // to it and come along, the hierarchies of cgroups among them.
-        let below = if self.tier.standing == Standing::Root { Below::Left } else { Below::Kept };
-        let tree = self.open(From::HostSys, Ids::Host, below, NOSUID | NODEV | NOEXEC | RDONLY);
-        self.inside.push(Step::Bind { tree, target: "/sys".into() });
-        if below == Below::Left {
-            self.mount(Filesystem::Cgroups, "/sys/fs/cgroup", NOSUID | NODEV | NOEXEC | RDONLY);
-        }
-    }
-
-    fn devices(&mut self) {
-        // What works in a closed box's /dev is mounted there one by one: a node that the box makes itself, which
-        // root of the host's users can, works nowhere.
-        let nodev = if self.is_open() { Attributes::empty() } else { NODEV };
-        self.mount(Filesystem::Tmpfs { mode: 0o755, size_bytes: Some(64 << 20) }, "/dev", NOSUID | NOEXEC | nodev);
-        let devices = if self.can_make_devices() {
-            if self.is_open() { Devices::AllOfHost } else { Devices::Made }
-        } else {
-            let open = |name| {
-                let device = From::Device(Path::new("/dev").join(name));
-                (name, self.open(device, Ids::Host, Below::Left, NOSUID | NOEXEC))
-            };
-            Devices::Bound(DEVICES.map(open).into())
-        };
-        self.inside.push(Step::Devices(devices));
-        self.mount(Filesystem::Devpts, "/dev/pts", NOSUID | NOEXEC);
-        let shm = Filesystem::Tmpfs { mode: 0o1777, size_bytes: Some(self.spec.shm_bytes) };
-        self.mount(shm, "/dev/shm", NOSUID | NODEV | NOEXEC);
-        self.mount(Filesystem::Mqueue, "/dev/mqueue", NOSUID | NODEV | NOEXEC);
-    }
-
-    fn mounts(&mut self) {
-        let spec = self.spec;
-        // Shorter targets first, so that a mount below another is not hidden by it. /etc comes
-        // before them: a file that the user mounts there wins.
-        if let Etc::Generated { access, .. } = &spec.etc {
-            self.inside.push(Step::Etc { access: *access });
-        }
-        let mut order: Vec<usize> = (0..spec.mounts.len()).collect();
-        order.sort_by_key(|index| spec.mounts[*index].target.components().count());
-        for index in order {
-            let step = self.mount_of_spec(index);
-            self.inside.push(step);
-        }
-        if let Terminal::Console { rows, columns } = spec.terminal {
-            self.inside.push(Step::Console { rows, columns });
-        }
-    }
-
-    fn mount_of_spec(&mut self, index: usize) -> Step {
-        let mount = &self.spec.mounts[index];
-        let target = mount.target.clone();
-        let read_only = if mount.access == Access::ReadOnly { RDONLY } else { Attributes::empty() };
-        let nodev = if self.is_open() { Attributes::empty() } else { NODEV };
-        match &mount.source {
-            Source::Path { path } => {
-                let tree = self.open(From::Path(path.clone()), self.inside_ids(), Below::Kept, nodev | read_only);
-                Step::Bind { tree, target }
-            }
-            Source::Descriptor { index } => {
-                let tree = self.open(From::Descriptor(*index), self.inside_ids(), Below::Kept, nodev | read_only);
-                Step::Bind { tree, target }
-            }
-            Source::Device { path } => {
-                let tree = self.open(From::Device(path.clone()), Ids::Host, Below::Left, NOSUID | NOEXEC | read_only);
-                Step::Bind { tree, target }
-            }
-            Source::Tmpfs { size_bytes, mode, executables } => {
-                let noexec = if *executables { Attributes::empty() } else { NOEXEC };
-                let filesystem = Filesystem::Tmpfs { mode: *mode, size_bytes: *size_bytes };
-                Step::Mount { filesystem, target, attributes: NOSUID | NODEV | noexec | read_only }
-            }
-            Source::File { .. } => Step::File { mount: index, target, access: mount.access },
-        }
-    }
-
     fn closing(&mut self) {
+        if !self.spec.sysctls.is_empty() {
+            self.inside.push(Step::Sysctls(self.spec.sysctls.clone()));
+        }
         if !self.is_open() {
             self.inside.push(Step::Mask);
         }
         if self.spec.rootfs_access == Access::ReadOnly {
             self.inside.push(Step::RootReadOnly);
         }
-        self.inside.extend([
-            Step::Pivot,
-            Step::Hostname(self.spec.hostname.clone()),
-            Step::WorkingDirectory(self.spec.command.cwd.clone()),
-        ]);
+        self.inside.push(Step::Pivot);
+        self.names();
+        self.inside.push(Step::WorkingDirectory(self.spec.command.cwd.clone()));
     }
 
     fn confinement(&mut self) {
@@ -436,76 +356,6 @@ impl Planner<'_> {
         // Last of all: what kiln itself still has to open must not count against the command's limits.
         let rlimits = Step::Rlimits(self.spec.rlimits.clone());
         self.inside.extend([Step::Capabilities(self.spec.capabilities), rlimits, Step::Execute]);
-    }
-
-    fn mount(&mut self, filesystem: Filesystem, target: &str, attributes: Attributes) {
-        self.inside.push(Step::Mount { filesystem, target: target.into(), attributes });
-    }
-
-    fn open_root(&mut self, path: &Path) -> Tree {
-        let attributes = match self.spec.rootfs {
-            Rootfs::Directory { .. } => self.root_attributes(),
-            Rootfs::Overlay { .. } => Attributes::empty(),
-        };
-        self.open(From::Root(path.to_owned()), self.inside_ids(), Below::Left, attributes)
-    }
-
-    fn open(&mut self, from: From, ids: Ids, below: Below, attributes: Attributes) -> Tree {
-        let tree = Tree(self.trees);
-        self.trees += 1;
-        self.outside.push(Step::OpenTree { tree, from, ids, below, attributes });
-        tree
-    }
-
-    /// Device nodes of an image are of no use in any box but an open one.
-    fn root_attributes(&self) -> Attributes {
-        if self.is_open() { Attributes::empty() } else { NODEV }
-    }
-
-    fn inside_ids(&self) -> Ids {
-        let mapped = self.tier.standing == Standing::Root && self.is_user_namespace_entered();
-        if mapped { Ids::Inside } else { Ids::Host }
-    }
-
-    fn namespaces(&self) -> Vec<Namespace> {
-        let mut namespaces = vec![Namespace::Mount, Namespace::Pid, Namespace::Ipc, Namespace::Uts];
-        if self.has_own_network() {
-            namespaces.push(Namespace::Network);
-        }
-        if self.has_own_user_namespace() {
-            namespaces.insert(0, Namespace::User);
-        }
-        namespaces
-    }
-
-    fn joined(&self) -> Option<i32> {
-        if let Network::Join { pid } = self.spec.network { Some(pid) } else { None }
-    }
-
-    fn has_own_user_namespace(&self) -> bool {
-        self.spec.user_namespace == UserNamespace::Mapped && self.joined().is_none()
-    }
-
-    fn is_user_namespace_entered(&self) -> bool {
-        self.spec.user_namespace == UserNamespace::Mapped
-    }
-
-    fn has_own_network(&self) -> bool {
-        matches!(self.spec.network, Network::None | Network::Private)
-    }
-
-    /// Sysfs shows a network namespace and can be mounted by whoever owns that.
-    fn can_mount_sysfs(&self) -> bool {
-        match self.spec.network {
-            Network::None | Network::Private | Network::Join { .. } => true,
-            Network::Host { .. } => {
-                self.tier.standing == Standing::Root && self.spec.user_namespace == UserNamespace::Host
-            }
-        }
-    }
-
-    fn can_make_devices(&self) -> bool {
-        self.tier.standing == Standing::Root && self.spec.user_namespace == UserNamespace::Host
     }
 
     fn is_open(&self) -> bool {

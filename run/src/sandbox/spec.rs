@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::capabilities::CapabilitySet;
+use super::namespaces::Sharing;
 use super::text;
 
 /// How many processes a box may have unless told otherwise.
@@ -31,6 +32,10 @@ pub struct Spec {
     pub command: Command,
     /// The host name inside.
     pub hostname: String,
+    /// The domain name inside (`setdomainname(2)`), and in `/etc/hosts`.
+    pub domain: Option<String>,
+    /// Kernel parameters of the box's own namespaces, with dots: `net.ipv4.ip_forward`.
+    pub sysctls: Vec<(String, String)>,
     /// `/etc/resolv.conf`, `/etc/hosts` and `/etc/hostname`.
     pub etc: Etc,
     /// What else is mounted. Shorter targets first, whatever the order here.
@@ -41,6 +46,8 @@ pub struct Spec {
     pub network: Network,
     /// Whether root inside is root outside.
     pub user_namespace: UserNamespace,
+    /// Which other namespaces are not its own.
+    pub sharing: Sharing,
     /// What root inside may do.
     pub capabilities: CapabilitySet,
     /// Which system calls there are.
@@ -55,7 +62,7 @@ pub struct Spec {
     pub limits: Limits,
     /// How gladly the kernel kills its processes for want of memory, -1000 to 1000; kiln's own value if `None`.
     pub oom_score: Option<i16>,
-    /// The size of `/dev/shm`.
+    /// The size of `/dev/shm`, which is not there if it is 0.
     pub shm_bytes: u64,
     /// What stands at the other end of standard input and output.
     pub terminal: Terminal,
@@ -447,11 +454,14 @@ impl Spec {
             rootfs_access: Access::ReadWrite,
             command: Command::new(argv),
             hostname: "kiln".to_owned(),
+            domain: None,
+            sysctls: Vec::new(),
             etc: Etc::Generated { access: Access::ReadOnly, hosts: Vec::new(), dns: Dns::default(), kept: Vec::new() },
             mounts: Vec::new(),
             mount_points: MountPoints::Removed,
             network: Network::Host { abstract_sockets: AbstractSockets::Shut },
             user_namespace: UserNamespace::Mapped,
+            sharing: Sharing::default(),
             capabilities: CapabilitySet::docker_default(),
             seccomp: Seccomp::Default,
             no_new_privileges: false,

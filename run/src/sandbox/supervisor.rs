@@ -21,8 +21,10 @@ use serde::{Deserialize, Serialize};
 use super::cgroup::{Cgroup, Doors, Place};
 use super::error::Doing;
 use super::inside::{Go, Report};
+use super::namespaces::Belonging;
 use super::plan::{Namespace, Step, plan};
 use super::process::{Exit, Outcome, Stub, Usage};
+use super::remainder::Remainder;
 use super::spec::{Rootfs, Spec, UserNamespace};
 use super::stubs::{self, Made};
 use super::visit::VisitId;
@@ -132,6 +134,8 @@ struct Running {
     pidfd: OwnedFd,
     cgroup: Cgroup,
     egress: Option<Egress>,
+    /// What does not end with the first process, where that is not the init of a namespace of its own.
+    remainder: Option<Remainder>,
     made: Vec<Made>,
     console: Option<OwnedFd>,
 }
@@ -180,9 +184,9 @@ impl Supervisor<'_> {
                 Step::Cgroup(limits) => cgroup = Cgroup::create(&self.tier.cgroups, limits, &mut self.notices)?,
                 Step::Fork { namespaces, join } => {
                     let doors = cgroup.doors().doing(|| "open the sandbox's cgroup".to_owned())?;
-                    let (forked, is_born_in_it) = match join {
-                        None => fork_in(&doors, flags(namespaces))?,
-                        Some(pid) => (inside::join_and_fork(*pid, flags(namespaces))?, false),
+                    let (forked, is_born_in_it) = match &join[..] {
+                        [] => fork_in(&doors, flags(namespaces))?,
+                        join => (inside::join_and_fork(join, flags(namespaces))?, false),
                     };
                     let Forked::Parent(pid, pidfd) = forked else {
                         if doors.enter().is_err() {
@@ -196,12 +200,30 @@ impl Supervisor<'_> {
                             .add_where_it_cannot_go_itself(pid)
                             .doing(|| "move the sandbox into its cgroup".to_owned())?;
                     }
-                    return Ok(Running { pid, pidfd, cgroup, egress: None, made: Vec::new(), console: None });
+                    let remainder = self.remainder(pid)?;
+                    return Ok(Running {
+                        pid,
+                        pidfd,
+                        cgroup,
+                        egress: None,
+                        remainder,
+                        made: Vec::new(),
+                        console: None,
+                    });
                 }
                 _ => {}
             }
         }
         Err(protocol_broken())
+    }
+
+    fn remainder(&self, pid: Pid) -> Result<Option<Remainder>, SandboxError> {
+        match self.spec.sharing.processes {
+            Belonging::Own => Ok(None),
+            Belonging::Host | Belonging::Of { .. } => {
+                Remainder::of(pid).map(Some).doing(|| "open the sandbox's mount namespace".to_owned())
+            }
+        }
     }
 
     /// Does what is done outside once the first process exists, and tells it to go on.
@@ -293,6 +315,7 @@ impl Running {
 
     fn end(mut self, rootfs: &Rootfs) -> Outcome {
         let exit = self.wait();
+        self.kill_remainder();
         let counted = self.cgroup.counted();
         let used = used_by_children();
         let usage = Usage {
@@ -305,7 +328,14 @@ impl Running {
 
     fn clean_up(mut self, rootfs: &Rootfs) {
         self.wait();
+        self.kill_remainder();
         self.remove(rootfs);
+    }
+
+    fn kill_remainder(&mut self) {
+        if let Some(remainder) = self.remainder.take() {
+            remainder.kill(&self.cgroup);
+        }
     }
 
     fn remove(&mut self, rootfs: &Rootfs) -> Vec<Stub> {

@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use rustix::mount::MountAttrFlags;
 
 use super::plan::{Below, From, Ids};
-use super::{Notice, SandboxError, devices, mount};
+use super::{Notice, SandboxError, devices, lent, mount};
 use crate::sys::{self, Reach};
 
 /// What trees are opened with.
@@ -57,7 +57,8 @@ impl Opener<'_> {
         let copy = |file: BorrowedFd<'_>| mount::copy_of(file, below.reach(), MountAttrFlags::empty());
         match from {
             From::Root(path) | From::Path(path) | From::Device(path) => copy(open(path)?.as_fd()),
-            From::HostSys => copy(open(Path::new("/sys"))?.as_fd()),
+            From::OfHost(path) => copy(open(Path::new(path))?.as_fd()),
+            From::Lent { pid, path } => lent::copy_of(*pid, path),
             From::Descriptor(index) => copy(self.sources.get(*index).ok_or(std::io::ErrorKind::InvalidInput)?.as_fd()),
         }
     }
@@ -84,7 +85,7 @@ fn open(path: &Path) -> rustix::io::Result<OwnedFd> {
 fn path_of(from: &From) -> PathBuf {
     match from {
         From::Root(path) | From::Path(path) | From::Device(path) => path.clone(),
-        From::HostSys => "/sys".into(),
+        From::OfHost(path) | From::Lent { path, .. } => (*path).into(),
         From::Descriptor(index) => format!("descriptor {index}").into(),
     }
 }

@@ -3,7 +3,6 @@
 //! A visitor is forked into the box's namespaces and is the supervisor's own child. Its first process ends
 //! only when all visitors have been waited for, which the kernel sees to; so that comes last here, too.
 
-use std::fs;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
@@ -168,7 +167,7 @@ impl Hosted<'_> {
     fn let_in(&self, id: VisitId, visit: &Visit, stdio: &[OwnedFd; 3]) -> Result<Visitor, SandboxError> {
         let map = |file: &str| IdMap::read(format!("/proc/{}/{file}", self.pid.as_raw_nonzero()).as_ref());
         let (uids, gids) = (map("uid_map"), map("gid_map"));
-        let joins = matches!(self.spec.network, Network::Join { .. });
+        let joins = matches!(self.spec.network, Network::Join { .. }) || self.spec.sharing.boxes().next().is_some();
         if self.spec.user_namespace == UserNamespace::Mapped && !joins {
             let (below, groups) = (self.tier.uids.nested(), self.tier.gids.nested());
             if let (Some(uid), Some(gid)) = (below.outside_of_root(), groups.outside_of_root()) {
@@ -221,10 +220,4 @@ fn is_readable(socket: &UnixStream) -> bool {
     let mut descriptors = [PollFd::new(socket, PollFlags::IN)];
     let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
     poll(&mut descriptors, Some(&now)).is_ok_and(|ready| ready > 0)
-}
-
-/// Whether a child's user namespace is this process's own, which cannot be entered.
-pub(super) fn is_own_user_namespace(pid: Pid) -> bool {
-    let of = |process: &str| fs::read_link(format!("/proc/{process}/ns/user")).ok();
-    of("self").is_some_and(|own| of(&pid.as_raw_nonzero().to_string()) == Some(own))
 }

@@ -16,6 +16,7 @@ use store::{ImageId, Platform};
 
 use self::limits::LimitArgs;
 use super::health::HealthArgs;
+use super::namespaces::NamespaceArgs;
 use crate::command::environment::{EnvironmentArgs, lines_of};
 use crate::containers::Client;
 use crate::format::units::{parse_host, parse_size};
@@ -45,6 +46,8 @@ pub(crate) struct Args {
     limits: LimitArgs,
     #[command(flatten)]
     isolation: IsolationArgs,
+    #[command(flatten)]
+    namespaces: NamespaceArgs,
     #[command(flatten)]
     health: HealthArgs,
 }
@@ -216,11 +219,18 @@ impl Args {
         options.network = self.network.options()?;
         options.limits = self.limits.limits(self.mounts.shm_size)?;
         options.isolation = self.isolation.isolation(self.mounts.read_only)?;
+        options.namespaces = self.namespaces.options();
         options.after = if self.client.rm { After::Remove } else { After::Keep };
         options.restart = self.client.restart;
         options.healthcheck = self.health.healthcheck()?;
         options.labels = self.client.labels()?;
         Ok(options)
+    }
+
+    /// The containers whose namespaces are to be shared.
+    pub(crate) fn joined(&self) -> Vec<&str> {
+        let network = self.network.network.strip_prefix("container:");
+        network.into_iter().chain(self.namespaces.joined()).collect()
     }
 
     /// How this command stays with the container.

@@ -95,8 +95,6 @@ pub(crate) struct Start {
     pub(crate) id: ContainerId,
     /// Its root file system, ready to be mounted.
     pub(crate) rootfs: Rootfs,
-    /// A process of the container whose network is joined.
-    pub(crate) joined: Option<i32>,
     /// Whether who starts it is attached from the first byte on.
     pub(crate) attached: Option<Input>,
     /// The size of the terminal at the start.

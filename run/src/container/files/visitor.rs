@@ -17,6 +17,8 @@ use super::{FilesError, Links, Owner, failed, pack, unpack};
 use crate::container::container::Container;
 use crate::container::directory::Lock;
 use crate::container::error::ContainerError;
+use crate::container::joined::Joined;
+use crate::container::namespaces::NamespaceOptions;
 use crate::container::options::NetworkMode;
 use crate::container::record::Config;
 use crate::container::root;
@@ -151,12 +153,13 @@ fn still(container: &Container) -> Result<Process, ContainerError> {
     let facts = Facts {
         rootfs: root::prepare(store, container.directory(), config)?,
         volumes: store.dir(Area::Volumes),
-        joined: None,
+        joined: Joined::default(),
         size: Size { rows: 24, columns: 80 },
     };
     let mut network = config.network.clone();
     network.mode = NetworkMode::None;
-    let mut spec = spec(&Config { network, ..config.clone() }, facts)?;
+    let namespaces = NamespaceOptions::default();
+    let mut spec = spec(&Config { network, namespaces, ..config.clone() }, facts)?;
     spec.command = Command::new(vec!["kiln".into()]);
     spec.network = Network::None;
     spec.limits = Limits { pids: PidsLimit::Unlimited, ..Limits::default() };

@@ -23,6 +23,7 @@ use crate::container::attach::frame::Start;
 use crate::container::directory::{Directory, Lock, Locked};
 use crate::container::error::ContainerError;
 use crate::container::forward::{self, Bound, Forwarder};
+use crate::container::joined::Joined;
 use crate::container::log::{Stream, Writer};
 use crate::container::record::{Config, Phase, Running, State, VERSION};
 use crate::container::spec::{Facts, spec};
@@ -100,10 +101,11 @@ pub(super) fn live(
     config: &Config,
 ) -> Result<Life, ContainerError> {
     let bound = forward::bind(&config.network.ports)?;
+    let joined = Joined::find(store, config)?;
     let facts = Facts {
         rootfs: request.rootfs.clone(),
         volumes: store.dir(Area::Volumes),
-        joined: request.joined,
+        joined,
         size: request.size.unwrap_or(Size { rows: 24, columns: 80 }),
     };
     let spec = spec(config, facts)?;
@@ -111,6 +113,10 @@ pub(super) fn live(
         stdio(config).map_err(ContainerError::io("make pipes for", directory.path()))?;
     let started = Timestamp::now();
     let mut process = sandbox::start(&spec, stdio)?;
+    // One that ended in this moment may have left its number to another process.
+    if Joined::find(store, config)? != joined {
+        return Err(ContainerError::MonitorLost(config.name.clone()));
+    }
     if let Some(console) = process.take_console() {
         let copy = console.try_clone().map_err(ContainerError::io("make pipes for", directory.path()))?;
         input = Input::new(copy);

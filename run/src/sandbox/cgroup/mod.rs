@@ -12,7 +12,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::process::Pid;
+use rustix::process::{Pid, Signal};
 use serde::{Deserialize, Serialize};
 
 use super::spec::{DEFAULT_PIDS, Freezer, Limits, PidsLimit, Swap};
@@ -218,6 +218,16 @@ impl Cgroup {
         counted
     }
 
+    /// Kills the processes in it: those of a box whose first process is not the init of a namespace.
+    pub(super) fn kill(&self) {
+        for (_, version, directory) in &self.directories {
+            match version {
+                Version::Two => drop(fs::write(directory.join("cgroup.kill"), "1")),
+                Version::One => kill_each(directory),
+            }
+        }
+    }
+
     /// Kills what is left in it and removes it.
     pub(super) fn remove(&mut self) {
         for (_, version, directory) in self.directories.drain(..) {
@@ -370,6 +380,21 @@ fn sweep(parent: &Path) {
 fn started(pid: u32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(19)?.parse().ok()
+}
+
+/// Kills all processes of a cgroup of version 1, and those that they make meanwhile.
+fn kill_each(directory: &Path) {
+    for _round in 0..1000 {
+        let pids = fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();
+        let pids: Vec<Pid> = pids.lines().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)).collect();
+        if pids.is_empty() {
+            return;
+        }
+        for pid in pids {
+            let _ended_already = rustix::process::kill_process(pid, Signal::KILL);
+        }
+        std::thread::yield_now();
+    }
 }
 
 fn remove_directory(directory: &Path) {

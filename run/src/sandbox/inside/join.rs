@@ -8,18 +8,25 @@ use rustix::thread::UnshareFlags;
 
 use super::super::SandboxError;
 use super::super::error::{Doing, Errno};
+use super::super::plan::Joined;
 use crate::sys::{self, Forked, Parent};
 use crate::wire;
 
-/// Forks a sibling of the caller's future children in the user and network namespace of `pid`.
-pub(in super::super) fn join_and_fork(pid: i32, namespaces: UnshareFlags) -> Result<Forked, SandboxError> {
-    let missing = |what: &str| format!("enter the {what} namespace of process {pid}");
-    let open = |name: &str| {
-        rustix::fs::open(format!("/proc/{pid}/ns/{name}"), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+/// Namespaces of other boxes, held open, and the user namespace that has power over them.
+struct Others {
+    user: OwnedFd,
+    namespaces: Vec<OwnedFd>,
+}
+
+/// Forks a sibling of the caller's future children in namespaces of other boxes, in the user namespace that
+/// those boxes are in.
+pub(in super::super) fn join_and_fork(joined: &[Joined], namespaces: UnshareFlags) -> Result<Forked, SandboxError> {
+    let others = Others::open(joined)?;
+    let doing = || {
+        let pids: Vec<String> = joined.iter().map(|joined| joined.pid.to_string()).collect();
+        format!("enter the namespaces of process {}", pids.join(", "))
     };
-    let user = open("user").doing(|| missing("user"))?;
-    let network = open("net").doing(|| missing("network"))?;
-    fork_elsewhere(None, || enter(&user, &network), namespaces, || missing("network"))
+    fork_elsewhere(None, || others.enter(), namespaces, doing)
 }
 
 /// Forks a child of the caller's by way of a process in between, which goes where `enter` leads; it is born in
@@ -58,10 +65,33 @@ pub(super) fn fork_elsewhere(
     }
 }
 
-fn enter(user: &OwnedFd, network: &OwnedFd) -> std::io::Result<()> {
-    let own = rustix::fs::stat("/proc/self/ns/user")?;
-    if rustix::fs::fstat(user)?.st_ino != own.st_ino {
-        rustix::thread::move_into_link_name_space(user.as_fd(), None)?;
+impl Others {
+    fn open(joined: &[Joined]) -> Result<Self, SandboxError> {
+        let open = |pid: i32, name: &str| {
+            rustix::fs::open(format!("/proc/{pid}/ns/{name}"), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+                .doing(|| format!("open the {name} namespace of process {pid}"))
+        };
+        let mut users = Vec::new();
+        let mut namespaces = Vec::new();
+        for Joined { namespace, pid } in joined {
+            users.push(open(*pid, "user")?);
+            namespaces.push(open(*pid, namespace.name())?);
+        }
+        let inode = |user: &OwnedFd| rustix::fs::fstat(user).map(|stat| stat.st_ino).ok();
+        if users.iter().any(|user| inode(user) != users.first().and_then(inode)) {
+            return Err(SandboxError::UnrelatedBoxes);
+        }
+        let user = users.pop().ok_or_else(|| SandboxError::Lost { part: "sandbox".to_owned() })?;
+        Ok(Self { user, namespaces })
     }
-    Ok(rustix::thread::move_into_link_name_space(network.as_fd(), None)?)
+
+    fn enter(&self) -> std::io::Result<()> {
+        let own = rustix::fs::stat("/proc/self/ns/user")?;
+        if rustix::fs::fstat(&self.user)?.st_ino != own.st_ino {
+            rustix::thread::move_into_link_name_space(self.user.as_fd(), None)?;
+        }
+        self.namespaces
+            .iter()
+            .try_for_each(|namespace| Ok(rustix::thread::move_into_link_name_space(namespace.as_fd(), None)?))
+    }
 }

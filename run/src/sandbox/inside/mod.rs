@@ -160,6 +160,7 @@ impl<'a> Inside<'a> {
             }
             Step::Mount { filesystem, target, attributes } => self.mount(filesystem, target, *attributes),
             Step::Bind { tree, target } => self.bind(*tree, target),
+            Step::HostCgroups(tree) => self.host_cgroups(*tree),
             Step::Devices(devices) => self.devices(devices),
             Step::File { mount, target, access } => self.file(*mount, target, *access),
             Step::Etc { access } => self.etc(*access),
@@ -170,9 +171,13 @@ impl<'a> Inside<'a> {
                 sys::mount_setattr(self.root()?.directory(), Reach::Single, attributes, None)
                     .doing(|| "make the root filesystem read-only".to_owned())
             }
+            Step::Sysctls(parameters) => self.sysctls(parameters),
             Step::Pivot => self.pivot(),
             Step::Hostname(name) => {
                 rustix::system::sethostname(name.as_bytes()).doing(|| format!("set the host name {name:?}"))
+            }
+            Step::Domain(name) => {
+                rustix::system::setdomainname(name.as_bytes()).doing(|| format!("set the domain name {name:?}"))
             }
             Step::WorkingDirectory(path) => self.working_directory(path),
             Step::Identity => confine::become_user(self.account()?).doing(|| "change to the user".to_owned()),

@@ -52,12 +52,7 @@ impl Inside<'_> {
     ) -> Result<(), SandboxError> {
         let failed = |source: Errno| SandboxError::MountTarget { target: target.to_owned(), source };
         if *filesystem == Filesystem::Cgroups {
-            let Some(sys) = self.sys.as_ref() else { return Ok(()) };
-            // A kernel without cgroups has no such directory.
-            let Ok(place) = Root::new(sys.try_clone().map_err(|e| failed(e.into()))?).open("fs/cgroup", OFlags::PATH)
-            else {
-                return Ok(());
-            };
+            let Some(place) = self.place_of_cgroups().map_err(|error| failed(error.into()))? else { return Ok(()) };
             return mount::cgroups(&self.tier.cgroups, place.as_fd(), attributes).map_err(|error| failed(error.into()));
         }
         let tree = mount::new(filesystem, attributes, self.gids.contains(5)).map_err(|error| failed(error.into()))?;
@@ -74,10 +69,25 @@ impl Inside<'_> {
     pub(super) fn bind(&mut self, tree: Tree, target: &Path) -> Result<(), SandboxError> {
         let tree = self.take(tree)?;
         self.put(&tree, target)?;
-        if target == Path::new("/sys") {
-            self.sys = Some(tree);
+        match target.to_str() {
+            Some("/proc") => self.proc = Some(tree),
+            Some("/sys") => self.sys = Some(tree),
+            _ => {}
         }
         Ok(())
+    }
+
+    pub(super) fn host_cgroups(&mut self, tree: Tree) -> Result<(), SandboxError> {
+        let tree = self.take(tree)?;
+        let doing = || "show the host's cgroups".to_owned();
+        let Some(place) = self.place_of_cgroups().doing(doing)? else { return Ok(()) };
+        mount::attach(&tree, place).doing(doing)
+    }
+
+    /// A kernel without cgroups has no such directory.
+    fn place_of_cgroups(&self) -> std::io::Result<Option<OwnedFd>> {
+        let Some(sys) = self.sys.as_ref() else { return Ok(None) };
+        Ok(Root::new(sys.try_clone()?).open("fs/cgroup", OFlags::PATH).ok())
     }
 
     /// Puts a tree where `target` leads in the root filesystem, which nothing of the image can bend.
@@ -194,6 +204,14 @@ impl Inside<'_> {
         self.report(&Report::Console, &[console.master.as_fd()])?;
         self.terminal = Some(console.terminal);
         Ok(())
+    }
+
+    pub(super) fn sysctls(&self, parameters: &[(String, String)]) -> Result<(), SandboxError> {
+        let proc = self.proc.as_ref().ok_or_else(|| SandboxError::Lost { part: "sandbox".to_owned() })?;
+        parameters.iter().try_for_each(|(name, value)| {
+            masks::sysctl(proc.as_fd(), name, value)
+                .map_err(|source| SandboxError::Sysctl { name: name.clone(), source: source.into() })
+        })
     }
 
     pub(super) fn mask(&mut self) -> Result<(), SandboxError> {

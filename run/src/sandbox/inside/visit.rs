@@ -21,7 +21,6 @@ use super::super::error::Doing;
 use super::super::paths::Root;
 use super::super::spec::{AbstractSockets, DEFAULT_PIDS, Network, PidsLimit, Seccomp, Spec, Terminal};
 use super::super::visit::{Privileges, Visit};
-use super::super::visitors::is_own_user_namespace;
 use super::super::{SandboxError, confine, devices, seccomp};
 use super::Report;
 use super::confinement::{connect, is_inside};
@@ -44,21 +43,31 @@ pub(in super::super) struct Room<'a> {
 
 /// Forks a child of the caller's into all namespaces of a child of the caller's.
 pub(in super::super) fn fork_into(pid: Pid, pidfd: BorrowedFd<'_>, doors: &Doors) -> Result<Forked, SandboxError> {
-    let mut namespaces = Namespaces::MOUNT
-        | Namespaces::PROCESS_ID
-        | Namespaces::INTER_PROCESS_COMMUNICATION
-        | Namespaces::HOST_NAME_AND_NIS_DOMAIN_NAME
-        | Namespaces::NETWORK
-        | Namespaces::CONTROL_GROUP;
-    if !is_own_user_namespace(pid) {
-        namespaces |= Namespaces::USER;
-    }
+    let namespaces = namespaces_of(pid);
     let enter = || {
         doors.enter()?;
         rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
         Ok(rustix::thread::move_into_thread_name_spaces(pidfd, namespaces)?)
     };
     fork_elsewhere(doors.birthplace(), enter, UnshareFlags::empty(), || "enter the sandbox's namespaces".to_owned())
+}
+
+/// Those of a process that are not this one's own: the host's can neither be entered by all, nor need be.
+fn namespaces_of(pid: Pid) -> Namespaces {
+    let known = [
+        ("user", Namespaces::USER),
+        ("mnt", Namespaces::MOUNT),
+        ("pid", Namespaces::PROCESS_ID),
+        ("ipc", Namespaces::INTER_PROCESS_COMMUNICATION),
+        ("uts", Namespaces::HOST_NAME_AND_NIS_DOMAIN_NAME),
+        ("net", Namespaces::NETWORK),
+        ("cgroup", Namespaces::CONTROL_GROUP),
+    ];
+    let of = |process: &str, name: &str| std::fs::read_link(format!("/proc/{process}/ns/{name}")).ok();
+    let process = pid.as_raw_nonzero().to_string();
+    let foreign =
+        known.into_iter().filter(|(name, _)| of("self", name).is_none_or(|own| of(&process, name) != Some(own)));
+    foreign.fold(Namespaces::empty(), |all, (_, namespace)| all | namespace)
 }
 
 /// Runs in the child and never returns.

@@ -1,8 +1,8 @@
 //! Plans, printed: what is done on which tier, and in which order.
 
-use super::super::spec::{Durability, Lower, Mount};
+use super::super::spec::{Lower, Mount, Rootfs, Source, Terminal};
 use super::*;
-use crate::identity::IdRange;
+use crate::identity::{IdRange, Standing};
 
 fn overlay() -> Spec {
     let rootfs = Rootfs::Overlay {
