@@ -18,6 +18,7 @@ use super::error::ContainerError;
 use super::exec::ExecOptions;
 use super::health::Health;
 use super::id::ContainerId;
+use super::joined::Joined;
 use super::log::{Line, Options as LogOptions, Reader};
 use super::monitor::MONITOR;
 use super::name::ContainerName;
@@ -366,6 +367,8 @@ impl Container {
         attached: Option<Input>,
         size: Option<Size>,
     ) -> Result<(Connection, Vec<String>), ContainerError> {
+        // Said at once, and not by the monitor, which looks for them again each time.
+        Joined::find(&self.store, &self.config)?;
         let start = Start {
             store: self.store.path().as_os_str().as_bytes().to_owned(),
             boot: self.store.boot(),
