@@ -77,7 +77,6 @@ const FLAGS: &[(&str, &[&str])] = &[
             "--cpu-percent",
             "--cpu-rt-period",
             "--cpu-rt-runtime",
-            "--device",
             "--device-cgroup-rule",
             "--device-read-bps",
             "--device-read-iops",

@@ -207,6 +207,12 @@ impl IdMap {
         self.0.iter().any(|range| range.inside <= id && id - range.inside < range.count)
     }
 
+    /// What an id inside is outside.
+    pub(crate) fn outside(&self, id: u32) -> Option<u32> {
+        let range = self.0.iter().find(|range| range.inside <= id && id - range.inside < range.count)?;
+        range.outside.checked_add(id - range.inside)
+    }
+
     /// What root inside is outside.
     pub(crate) fn outside_of_root(&self) -> Option<u32> {
         self.0.iter().find(|range| range.inside == 0).map(|range| range.outside)

@@ -100,3 +100,37 @@ fn root_of_the_host_s_users_makes_no_devices() {
         assert_eq!(said.stdout, "3\ncrw-rw-rw-\n1\n1\n", "{flags:?} {}", said.stderr);
     }
 }
+
+#[test]
+fn devices_of_the_host() {
+    // features.md H032: a device, or all in a directory, under its own or another name, for less than everything.
+    let Some(session) = Session::with_busybox() else { return };
+    let script = "head -c 3 /dev/nil | wc -c; ls /dev/nil";
+    let said = session.once(&["--device", "/dev/zero:/dev/nil", "busybox", "sh", "-c", script]).ok();
+    assert_eq!(said.stdout, "3\n/dev/nil\n");
+    for (device, complaint) in [
+        ("/dev/nosuch", "/dev/nosuch is no device"),
+        ("/etc/passwd", "/etc/passwd is no device"),
+        ("/dev/null:/dev/x:rwx", "PATH[:TARGET][:rwm]"),
+        ("vendor.com/class=name", "Container Device Interface"),
+    ] {
+        session.once(&["--device", device, "busybox", "true"]).fails(125).says(&[complaint]);
+    }
+    session.kiln(["create", "--name", "with", "--device", "/dev/zero:/dev/nil:r", "busybox", "true"]).ok();
+    let devices = session.field("with", "{{json .HostConfig.Devices}}");
+    assert_eq!(devices, r#"[{"CgroupPermissions":"r","PathInContainer":"/dev/nil","PathOnHost":"/dev/zero"}]"#);
+    if !is_root() {
+        return;
+    }
+    // Root inside owns what root outside does.
+    let pool = ["--device", "/dev/pts:/dev/pool", "busybox", "stat", "-c", "%u %F", "/dev/pool/ptmx"];
+    assert_eq!(session.once(&pool).ok().stdout, "0 character special file\n");
+    let script = "exec 3>/dev/own && echo writes; exec 4</dev/own";
+    let said = session.once(&["--device", "/dev/kmsg:/dev/own:w", "busybox", "sh", "-c", script]);
+    if said.code == 125 {
+        // Version 2 of cgroups has no such file.
+        said.says(&["cannot limit what devices"]);
+    } else {
+        said.fails(1).prints(&["writes\n"]).says(&["Operation not permitted"]);
+    }
+}

@@ -51,6 +51,7 @@ pub fn create(store: &Store, options: &CreateOptions) -> Result<Container, Conta
         network: resolve::network(&network, of_image)?,
         limits: options.limits.clone(),
         isolation: options.isolation.clone(),
+        devices: options.devices.clone(),
         namespaces,
         after: options.after,
         labels: resolve::labels(options, of_image),

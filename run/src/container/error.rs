@@ -129,6 +129,9 @@ pub enum ContainerError {
     /// A kernel parameter that is not the container's.
     #[error(transparent)]
     Sysctl(#[from] super::namespaces::SysctlError),
+    /// A device that there is not, or that is none.
+    #[error(transparent)]
+    Device(#[from] super::device::DeviceError),
     /// A capability that there is not.
     #[error(transparent)]
     Capability(#[from] crate::sandbox::UnknownCapability),

@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 use store::Area;
 
 use super::container::Container;
+use super::device::Device;
 use super::error::ContainerError;
 use super::health::{Health, Healthcheck};
 use super::list::Listed;
@@ -156,6 +157,7 @@ fn host_config_value(config: &Config) -> Value {
         "Privileged": isolation.privileged,
         "ReadonlyRootfs": isolation.read_only,
         "SecurityOpt": security_options(config),
+        "Devices": config.devices.iter().map(Device::inspected).collect::<Vec<_>>(),
         "IpcMode": config.namespaces.ipc.to_string(),
         "PidMode": config.namespaces.pid.to_string(),
         "UTSMode": if config.namespaces.uts == Space::Host { "host" } else { "" },

@@ -13,7 +13,7 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | [`options`], [`namespaces`], [`mount`], [`port`], [`signal`] | what can be asked for, as data |
+//! | [`options`], [`namespaces`], [`device`], [`mount`], [`port`], [`signal`] | what can be asked for, as data |
 //! | [`exec`] | a further command in a running container |
 //! | [`health`] | whether a container is well, and when that is looked at |
 //! | [`restart`] | when an ended container is started again |
@@ -29,6 +29,7 @@
 //! | [`files`] | files into and out of a container: cp |
 
 pub mod changes;
+pub mod device;
 pub mod exec;
 pub mod files;
 pub mod forward;

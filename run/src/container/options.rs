@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use store::ImageId;
 
+use super::device::Device;
 use super::health::Healthcheck;
 use super::mount::MountRequest;
 use super::name::ContainerName;
@@ -38,6 +39,8 @@ pub struct CreateOptions {
     pub limits: Limits,
     /// What keeps it apart from the host.
     pub isolation: Isolation,
+    /// Devices of the host that it may use.
+    pub devices: Vec<Device>,
     /// Which namespaces it shares.
     pub namespaces: NamespaceOptions,
     /// What becomes of it when its process has ended.
@@ -62,6 +65,7 @@ impl CreateOptions {
             network: NetworkOptions::default(),
             limits: Limits::default(),
             isolation: Isolation::default(),
+            devices: Vec::new(),
             namespaces: NamespaceOptions::default(),
             after: After::Keep,
             labels: BTreeMap::new(),

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use store::boot::BootId;
 use store::{DiffId, ImageId};
 
+use super::device::Device;
 use super::health::{Health, Healthcheck};
 use super::id::ContainerId;
 use super::mount::Mount;
@@ -56,6 +57,9 @@ pub struct Config {
     pub limits: Limits,
     /// What keeps it apart from the host.
     pub isolation: Isolation,
+    /// Devices of the host that it may use.
+    #[serde(default)]
+    pub devices: Vec<Device>,
     /// Which namespaces it shares.
     #[serde(default)]
     pub namespaces: NamespaceOptions,

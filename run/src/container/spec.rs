@@ -13,6 +13,7 @@ use crate::sandbox::{
 };
 
 use super::attach::frame::Exec;
+use super::device::{self, Node};
 use super::error::ContainerError;
 use super::joined::Joined;
 use super::mount::{Access, Mount, MountSource};
@@ -47,6 +48,9 @@ pub(super) fn spec(config: &Config, facts: Facts) -> Result<Spec, ContainerError
     spec.hostname = config.hostname();
     spec.etc = etc(config);
     spec.mounts = config.mounts.iter().map(|mount| mount_of(mount, &volumes)).collect();
+    let devices = device::nodes(&config.devices)?;
+    spec.limits.devices = device::rules(&devices);
+    spec.mounts.extend(devices.iter().map(Node::mount));
     spec.mount_points = MountPoints::Kept;
     spec.network = network(config, joined.network);
     spec.sharing = sharing(&config.namespaces, joined);
@@ -67,7 +71,7 @@ pub(super) fn spec(config: &Config, facts: Facts) -> Result<Spec, ContainerError
         .iter()
         .map(|limit| Rlimit { name: limit.name.clone(), soft: limit.soft, hard: limit.hard })
         .collect();
-    spec.limits = limits(&config.limits);
+    spec.limits = BoxLimits { devices: spec.limits.devices, ..limits(&config.limits) };
     spec.oom_score = config.limits.oom_score;
     if config.process.terminal {
         spec.terminal = Terminal::Console { rows: size.rows, columns: size.columns };
@@ -205,5 +209,6 @@ fn limits(limits: &Limits) -> BoxLimits {
             PidsLimit::Unlimited => BoxPids::Unlimited,
         },
         freezer: Freezer::Wanted,
+        devices: None,
     }
 }

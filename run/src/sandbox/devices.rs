@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
-use rustix::fs::{FileType, Mode, OFlags, makedev};
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid, makedev};
 use rustix::io::{Errno, Result};
 use rustix::mount::MountAttrFlags;
 use rustix::pty::OpenptFlags;
@@ -75,6 +75,24 @@ pub(super) fn make_all_of(host: &Path, dev: BorrowedFd<'_>) -> Result<()> {
     Ok(())
 }
 
+/// The name of the only node of [`new_node`]'s file system.
+pub(super) const NODE: &str = "node";
+
+/// A file system in memory with a node of the same device as `path`, its owners as `outside` has them.
+pub(super) fn new_node(
+    path: &Path,
+    outside: impl FnOnce(u32, u32) -> (Option<u32>, Option<u32>),
+) -> std::io::Result<OwnedFd> {
+    let metadata = fs::metadata(path)?;
+    let kind = device_kind(&metadata).ok_or(Errno::NODEV)?;
+    let files = mount::tmpfs(0o755, Some(4096), MountAttrFlags::empty())?;
+    make_node(files.as_fd(), Path::new(NODE), kind, metadata.mode(), metadata.rdev())?;
+    let (uid, gid) = outside(metadata.uid(), metadata.gid());
+    let (uid, gid) = (uid.map(Uid::from_raw), gid.map(Gid::from_raw));
+    rustix::fs::chownat(&files, NODE, uid, gid, AtFlags::SYMLINK_NOFOLLOW)?;
+    Ok(files)
+}
+
 /// Whether `node` is the device of that name among [`DEVICES`]; others are taken as they are.
 pub(super) fn is_genuine(path: &Path, node: BorrowedFd<'_>) -> Result<bool> {
     let status = rustix::fs::fstat(node)?;
@@ -132,5 +150,5 @@ fn device_kind(metadata: &fs::Metadata) -> Option<FileType> {
 
 fn make_node(dev: BorrowedFd<'_>, name: &Path, kind: FileType, mode: u32, number: u64) -> Result<()> {
     rustix::fs::mknodat(dev, name, kind, Mode::from_raw_mode(mode & 0o777), number)?;
-    rustix::fs::chmodat(dev, name, Mode::from_raw_mode(mode & 0o777), rustix::fs::AtFlags::empty())
+    rustix::fs::chmodat(dev, name, Mode::from_raw_mode(mode & 0o777), AtFlags::empty())
 }

@@ -128,6 +128,13 @@ pub enum Step {
     },
     /// Inside: the hierarchies of cgroups as the host sees them.
     HostCgroups(Tree),
+    /// Inside: the only node of a tree.
+    Device {
+        /// The tree.
+        tree: Tree,
+        /// Where it is mounted.
+        target: PathBuf,
+    },
     /// Inside: what of `/proc` and `/sys` is hidden or read-only.
     Mask,
     /// Inside: no changes to the root filesystem itself.
@@ -193,8 +200,11 @@ pub enum From {
     Path(PathBuf),
     /// A descriptor that came with the request.
     Descriptor(usize),
-    /// A device node.
+    /// A device node of the host.
     Device(PathBuf),
+    /// A new node of the same device as this one, in a file system of its own; the box's ids own it as the
+    /// host's own the other.
+    NodeOf(PathBuf),
     /// A kernel file system of the host's own, such as `/sys`.
     OfHost(&'static str),
     /// What another box has at a path.

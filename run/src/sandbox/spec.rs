@@ -378,6 +378,8 @@ pub struct Limits {
     pub memory_reservation_bytes: Option<u64>,
     /// How many processes.
     pub pids: PidsLimit,
+    /// Which devices can be opened, as the file `devices.allow` of version 1 has it; all that are to be seen if `None`.
+    pub devices: Option<Vec<String>>,
     /// Whether it can be made to stand still.
     pub freezer: Freezer,
 }

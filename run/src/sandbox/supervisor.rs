@@ -229,7 +229,7 @@ impl Supervisor<'_> {
     /// Does what is done outside once the first process exists, and tells it to go on.
     fn make(&mut self, outside: &[Step], running: &mut Running, inside: &UnixStream) -> Result<(), SandboxError> {
         let mut trees = Vec::new();
-        let user_namespace = PathBuf::from(format!("/proc/{}/ns/user", running.pid.as_raw_nonzero()));
+        let process = PathBuf::from(format!("/proc/{}", running.pid.as_raw_nonzero()));
         for step in outside {
             match step {
                 Step::OomScore(score) => write_oom_score(running.pid, *score)?,
@@ -238,7 +238,7 @@ impl Supervisor<'_> {
                     write_map(running.pid, "gid_map", &gids.to_string())?;
                 }
                 Step::OpenTree { from, ids, below, attributes, .. } => {
-                    let opener = trees::Opener { sources: &self.sources, user_namespace: &user_namespace };
+                    let opener = trees::Opener { sources: &self.sources, process: &process };
                     trees.push(opener.open(from, *ids, *below, *attributes, &mut self.notices)?);
                 }
                 Step::Egress => match Egress::attach(running.pid, self.tier.standing) {

@@ -10,14 +10,15 @@ use rustix::mount::MountAttrFlags;
 
 use super::plan::{Below, From, Ids};
 use super::{Notice, SandboxError, devices, lent, mount};
+use crate::identity::IdMap;
 use crate::sys::{self, Reach};
 
 /// What trees are opened with.
 pub(super) struct Opener<'a> {
     /// Descriptors that came with the request.
     pub(super) sources: &'a [OwnedFd],
-    /// The box's user namespace in `/proc`.
-    pub(super) user_namespace: &'a Path,
+    /// The box's first process in `/proc`.
+    pub(super) process: &'a Path,
 }
 
 impl Opener<'_> {
@@ -57,16 +58,24 @@ impl Opener<'_> {
         let copy = |file: BorrowedFd<'_>| mount::copy_of(file, below.reach(), MountAttrFlags::empty());
         match from {
             From::Root(path) | From::Path(path) | From::Device(path) => copy(open(path)?.as_fd()),
+            From::NodeOf(path) => self.new_node(path),
             From::OfHost(path) => copy(open(Path::new(path))?.as_fd()),
             From::Lent { pid, path } => lent::copy_of(*pid, path),
             From::Descriptor(index) => copy(self.sources.get(*index).ok_or(std::io::ErrorKind::InvalidInput)?.as_fd()),
         }
     }
 
+    /// A file system in memory with nothing but the node.
+    fn new_node(&self, path: &Path) -> std::io::Result<OwnedFd> {
+        let map = |file: &str| IdMap::read(&self.process.join(file));
+        let outside = |map: IdMap, id| map.outside(id).or_else(|| map.outside_of_root());
+        devices::new_node(path, |uid, gid| (outside(map("uid_map"), uid), outside(map("gid_map"), gid)))
+    }
+
     /// Maps ids, and sets attributes with the same call. What lies below may be unmappable alone.
     fn map(&self, tree: &OwnedFd, below: Below, attributes: u64) -> std::io::Result<()> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-        let namespace = rustix::fs::open(self.user_namespace, flags, Mode::empty())?;
+        let namespace = rustix::fs::open(self.process.join("ns/user"), flags, Mode::empty())?;
         let map = |reach| sys::mount_setattr(tree.as_fd(), reach, attributes, Some(namespace.as_fd()));
         map(below.reach()).or_else(|error| {
             if below.reach() == Reach::Single {
@@ -84,7 +93,7 @@ fn open(path: &Path) -> rustix::io::Result<OwnedFd> {
 
 fn path_of(from: &From) -> PathBuf {
     match from {
-        From::Root(path) | From::Path(path) | From::Device(path) => path.clone(),
+        From::Root(path) | From::Path(path) | From::Device(path) | From::NodeOf(path) => path.clone(),
         From::OfHost(path) | From::Lent { path, .. } => (*path).into(),
         From::Descriptor(index) => format!("descriptor {index}").into(),
     }

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use run::container::SignalProxy;
+use run::container::device::Device;
 use run::container::mount::MountRequest;
 use run::container::options::{After, CreateOptions, Isolation, NetworkMode, NetworkOptions, ProcessOptions, Seccomp};
 use run::container::port::{ContainerPort, PortMapping};
@@ -201,6 +202,9 @@ struct IsolationArgs {
     /// Grant everything
     #[arg(long)]
     privileged: bool,
+    /// Use a device of the host, or all in a directory
+    #[arg(long = "device", value_name = "PATH[:TARGET][:rwm]")]
+    devices: Vec<Device>,
     /// no-new-privileges, seccomp=unconfined
     #[arg(long = "security-opt", value_name = "OPTION")]
     security: Vec<String>,
@@ -219,6 +223,7 @@ impl Args {
         options.network = self.network.options()?;
         options.limits = self.limits.limits(self.mounts.shm_size)?;
         options.isolation = self.isolation.isolation(self.mounts.read_only)?;
+        options.devices = self.isolation.devices.clone();
         options.namespaces = self.namespaces.options();
         options.after = if self.client.rm { After::Remove } else { After::Keep };
         options.restart = self.client.restart;

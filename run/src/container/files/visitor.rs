@@ -159,7 +159,7 @@ fn still(container: &Container) -> Result<Process, ContainerError> {
     let mut network = config.network.clone();
     network.mode = NetworkMode::None;
     let namespaces = NamespaceOptions::default();
-    let mut spec = spec(&Config { network, namespaces, ..config.clone() }, facts)?;
+    let mut spec = spec(&Config { network, namespaces, devices: Vec::new(), ..config.clone() }, facts)?;
     spec.command = Command::new(vec!["kiln".into()]);
     spec.network = Network::None;
     spec.limits = Limits { pids: PidsLimit::Unlimited, ..Limits::default() };

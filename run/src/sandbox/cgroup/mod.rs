@@ -35,6 +35,8 @@ pub enum Controller {
     Pids,
     /// Whether processes run at all.
     Freezer,
+    /// Which devices can be opened.
+    Devices,
 }
 
 /// The version of the interface that a directory speaks.
@@ -272,6 +274,7 @@ impl Controller {
             Self::Cpuset => "cpuset",
             Self::Pids => "pids",
             Self::Freezer => "freezer",
+            Self::Devices => "devices",
         }
     }
 
@@ -282,6 +285,7 @@ impl Controller {
             Self::Cpuset => "the set of processors",
             Self::Pids => "the number of processes",
             Self::Freezer => "stopping processes",
+            Self::Devices => "what devices can be opened for",
         }
     }
 }
@@ -337,6 +341,12 @@ fn settings(limits: &Limits) -> Vec<Setting> {
     }
     if let Some(nodes) = &limits.cpuset_mems {
         set(Controller::Cpuset, "cpuset.mems", "cpuset.mems", nodes.clone(), nodes.clone(), Wish::Asked);
+    }
+    if let Some(rules) = &limits.devices {
+        // Version 2 has programs instead of a file, and kiln has none: there it fails for want of the controller.
+        for (file, rule) in std::iter::once(("devices.deny", "a")).chain(rules.iter().map(|rule| ("devices.allow", &**rule))) {
+            set(Controller::Devices, file, "", rule.to_owned(), String::new(), Wish::Asked);
+        }
     }
     let pids = match limits.pids {
         PidsLimit::Default => Some((DEFAULT_PIDS, Wish::Default)),

@@ -161,6 +161,7 @@ impl<'a> Inside<'a> {
             Step::Mount { filesystem, target, attributes } => self.mount(filesystem, target, *attributes),
             Step::Bind { tree, target } => self.bind(*tree, target),
             Step::HostCgroups(tree) => self.host_cgroups(*tree),
+            Step::Device { tree, target } => self.device(*tree, target),
             Step::Devices(devices) => self.devices(devices),
             Step::File { mount, target, access } => self.file(*mount, target, *access),
             Step::Etc { access } => self.etc(*access),

@@ -1,6 +1,6 @@
 //! The steps that fill the root filesystem before it becomes `/`.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
@@ -88,6 +88,16 @@ impl Inside<'_> {
     fn place_of_cgroups(&self) -> std::io::Result<Option<OwnedFd>> {
         let Some(sys) = self.sys.as_ref() else { return Ok(None) };
         Ok(Root::new(sys.try_clone()?).open("fs/cgroup", OFlags::PATH).ok())
+    }
+
+    pub(super) fn device(&mut self, tree: Tree, target: &Path) -> Result<(), SandboxError> {
+        let tree = self.take(tree)?;
+        let doing = || format!("show a device at {}", target.display());
+        // Only what is in place can be copied (before Linux 6.15).
+        self.scratch()?.hold(&tree, &format!("device{}", tree.as_raw_fd())).doing(doing)?;
+        let node = rustix::fs::openat(&tree, devices::NODE, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).doing(doing)?;
+        let node = mount::copy_of(node.as_fd(), Reach::Single, MountAttrFlags::empty()).doing(doing)?;
+        self.put(&node, target)
     }
 
     /// Puts a tree where `target` leads in the root filesystem, which nothing of the image can bend.

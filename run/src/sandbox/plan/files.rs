@@ -158,6 +158,12 @@ impl Planner<'_> {
                 let tree = self.open(From::Descriptor(*index), self.inside_ids(), Below::Kept, nodev | read_only);
                 Step::Bind { tree, target }
             }
+            // The host's own node belongs to nobody inside, and its file system cannot show it otherwise.
+            Source::Device { path } if self.tier.standing == Standing::Root => {
+                let from = From::NodeOf(path.clone());
+                let tree = self.open(from, Ids::Host, Below::Left, NOSUID | NOEXEC | read_only);
+                Step::Device { tree, target }
+            }
             Source::Device { path } => {
                 let tree = self.open(From::Device(path.clone()), Ids::Host, Below::Left, NOSUID | NOEXEC | read_only);
                 Step::Bind { tree, target }
