@@ -98,7 +98,7 @@ fn dispatch(verb: &Command, context: &Context) -> Result<ExitCode, Failure> {
 fn usage(error: &clap::Error) -> ExitCode {
     let arguments: Vec<String> = std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect();
     match unsupported::named_in(error, &arguments) {
-        Some(name) => context::note(format!("error: {name} is not supported yet")),
+        Some(name) => context::note(format!("error: {}", unsupported::sentence(&name))),
         None => drop(error.print()),
     }
     let is_run = arguments.iter().take(3).any(|argument| argument == "run");

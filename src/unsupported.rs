@@ -138,8 +138,29 @@ const FLAGS: &[(&str, &[&str])] = &[
     ("history", &["--platform"]),
 ];
 
+/// Why a flag is not there, and what is instead.
+const REASONS: &[(&str, &str)] = &[
+    ("--blkio-weight-device", "the kernel has no such weights any more"),
+    ("--cpu-count", "it is for Windows"),
+    ("--cpu-percent", "it is for Windows"),
+    ("--device-cgroup-rule", "nodes that a container makes work in none: name each device with --device"),
+    ("--gpus", "it takes programs of the maker: name the device nodes with --device"),
+    ("--io-maxbandwidth", "it is for Windows"),
+    ("--io-maxiops", "it is for Windows"),
+    ("--kernel-memory", "the kernel has no such limit any more: --memory counts it"),
+];
+
 /// Docker's verbs that kiln does not have yet.
 const VERBS: &[&str] = &["events", "network", "prune", "search"];
+
+/// What is to be said of a flag or verb that was found by [`named_in`].
+pub(crate) fn sentence(name: &str) -> String {
+    let reason = REASONS.iter().find(|(flag, _)| name.ends_with(&format!(" {flag}")));
+    match reason {
+        Some((_, reason)) => format!("{name} is not supported: {reason}"),
+        None => format!("{name} is not supported yet"),
+    }
+}
 
 /// Under which verb the flags of another, or of a group's, are listed.
 fn verb_of_group(verb: &str) -> &str {
@@ -198,6 +219,15 @@ mod tests {
         check("kiln events", Some("kiln events"));
         check("kiln build --nonsense .", None);
         check("kiln nonsense", None);
+    }
+
+    #[test]
+    fn reasons_are_given() {
+        assert_eq!(sentence("kiln run --use-api-socket"), "kiln run --use-api-socket is not supported yet");
+        assert!(sentence("kiln run --gpus").ends_with("with --device"));
+        for (flag, _) in REASONS {
+            assert!(FLAGS.iter().any(|(_, flags)| flags.contains(flag)), "{flag}");
+        }
     }
 
     #[test]

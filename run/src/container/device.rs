@@ -32,7 +32,9 @@ pub enum DeviceError {
     #[error("invalid device {0:?}: PATH[:TARGET][:rwm], with absolute paths")]
     Form(String),
     /// A name of the Container Device Interface.
-    #[error("device {0:?} is a name of the Container Device Interface (CDI), which kiln does not have: give the path of a node")]
+    #[error(
+        "device {0:?} is a name of the Container Device Interface (CDI), which kiln does not have: give the path of a node"
+    )]
     Interface(String),
     /// It is not there, or no device.
     #[error("{} is no device of this machine", .0.display())]
@@ -171,9 +173,13 @@ mod tests {
 
     #[test]
     fn directories_are_their_devices_and_rules_come_with_limits() {
-        let device = |access: &str| Device { source: "/dev/pts".into(), target: "/dev/x".into(), access: access.into() };
+        let device =
+            |access: &str| Device { source: "/dev/pts".into(), target: "/dev/x".into(), access: access.into() };
         let found = nodes(&[device("rw")]).unwrap();
-        assert!(found.iter().any(|node| node.target == Path::new("/dev/x/ptmx") && node.number == "c 5:2"), "{found:?}");
+        assert!(
+            found.iter().any(|node| node.target == Path::new("/dev/x/ptmx") && node.number == "c 5:2"),
+            "{found:?}"
+        );
         assert_eq!(rules(&found), None);
         let rules = rules(&nodes(&[device("r")]).unwrap()).unwrap();
         assert!(rules.contains(&"c 5:2 r".to_owned()), "{rules:?}");

@@ -344,7 +344,9 @@ fn settings(limits: &Limits) -> Vec<Setting> {
     }
     if let Some(rules) = &limits.devices {
         // Version 2 has programs instead of a file, and kiln has none: there it fails for want of the controller.
-        for (file, rule) in std::iter::once(("devices.deny", "a")).chain(rules.iter().map(|rule| ("devices.allow", &**rule))) {
+        for (file, rule) in
+            std::iter::once(("devices.deny", "a")).chain(rules.iter().map(|rule| ("devices.allow", &**rule)))
+        {
             set(Controller::Devices, file, "", rule.to_owned(), String::new(), Wish::Asked);
         }
     }

@@ -95,7 +95,8 @@ impl Inside<'_> {
         let doing = || format!("show a device at {}", target.display());
         // Only what is in place can be copied (before Linux 6.15).
         self.scratch()?.hold(&tree, &format!("device{}", tree.as_raw_fd())).doing(doing)?;
-        let node = rustix::fs::openat(&tree, devices::NODE, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).doing(doing)?;
+        let node =
+            rustix::fs::openat(&tree, devices::NODE, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).doing(doing)?;
         let node = mount::copy_of(node.as_fd(), Reach::Single, MountAttrFlags::empty()).doing(doing)?;
         self.put(&node, target)
     }
