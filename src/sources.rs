@@ -7,12 +7,12 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use builder::progress::Transfer;
 use builder::source::{Answer, Download, ImageSource, ResolvedImage, SourceError, Validators};
-use registry::{BlobState, Downloaded, Event, Received, Registry, RemoteImage, TlsVerify};
+use registry::{BlobState, Downloaded, Event, Received, Registry, RemoteImage};
 use store::refs::TaggedImage;
 use store::tree::Timestamp;
 use store::{Digest, ImageId, Platform, Reference, Store};
 
-use crate::command::wire;
+use crate::command::access::Access;
 
 /// The host of the names that images of `oci-layout://` contexts have within a build. No registry is there (RFC 6761).
 pub(crate) const LAYOUTS: &str = "oci-layout.invalid";
@@ -34,7 +34,7 @@ pub(crate) enum Refresh {
 pub(crate) struct Images {
     store: Store,
     refresh: Refresh,
-    tls: TlsVerify,
+    access: Access,
     registry: OnceLock<Registry>,
     /// What registries said in this build, so that the layers that come are those of the image that was planned with.
     found: Mutex<HashMap<Digest, RemoteImage>>,
@@ -42,15 +42,15 @@ pub(crate) struct Images {
 
 impl Images {
     /// Nothing is read or connected before an image is asked for.
-    pub(crate) fn new(store: Store, refresh: Refresh, tls: TlsVerify) -> Self {
-        Self { store, refresh, tls, registry: OnceLock::new(), found: Mutex::default() }
+    pub(crate) fn new(store: Store, refresh: Refresh, access: Access) -> Self {
+        Self { store, refresh, access, registry: OnceLock::new(), found: Mutex::default() }
     }
 
     fn registry(&self) -> std::io::Result<&Registry> {
         if let Some(registry) = self.registry.get() {
             return Ok(registry);
         }
-        let made = wire::registry(self.tls)?;
+        let made = self.access.registry()?;
         Ok(self.registry.get_or_init(|| made))
     }
 

@@ -96,7 +96,10 @@ impl Registry {
     ) -> Result<Downloaded, DownloadError> {
         let url = parse(wanted.url)?;
         let host = Host::new(&host_of(&url)).map_err(|_| DownloadError::Url(shown(&url)))?;
-        let clients = Clients::new(&host, self.options().tls, &self.options().certificates, &self.options().timeouts)?;
+        let options = self.options();
+        // What is for registries alone (`certificate_directory`) is not shown here.
+        let of_host: Vec<_> = options.certificates.iter().map(|directory| directory.join(host.as_str())).collect();
+        let clients = Clients::new(&host, options.tls, &of_host, &options.timeouts)?;
         let authorization = authorization(&url, wanted.authorization)?;
         let mut fetch = Fetch { registry: self, clients, wanted, url: bare(&url), authorization, into, watch };
         let mut failures = 0;

@@ -26,6 +26,8 @@ pub struct Options {
     /// Directories with a directory a host in them: `*.crt` are authorities, `*.cert` and `*.key`
     /// the client's own certificate.
     pub certificates: Vec<PathBuf>,
+    /// The same for every registry, before those of its host.
+    pub certificate_directory: Option<PathBuf>,
     /// How blobs are sent.
     pub uploads: Uploads,
     /// How many blobs move at once.
@@ -44,7 +46,15 @@ impl Default for Options {
             .chain(home.map(|home| home.join(".config/containers/certs.d")))
             .collect();
         let (tls, timeouts, patience) = (TlsVerify::default(), Timeouts::default(), Patience::default());
-        Self { tls, certificates, uploads: Uploads::default(), parallel: 4, timeouts, patience }
+        Self {
+            tls,
+            certificates,
+            certificate_directory: None,
+            uploads: Uploads::default(),
+            parallel: 4,
+            timeouts,
+            patience,
+        }
     }
 }
 
@@ -110,9 +120,11 @@ impl Registry {
     /// A host that cannot be reached at all is more likely misspelt than restarting: it is asked
     /// once.
     fn probe(&self, host: &Host, progress: Progress<'_>) -> Result<Endpoint, RequestError> {
-        let Options { tls, certificates, timeouts, patience, .. } = &self.options;
+        let Options { tls, certificates, certificate_directory, timeouts, patience, .. } = &self.options;
+        let of_host = certificates.iter().map(|directory| directory.join(host.as_str()));
+        let directories: Vec<PathBuf> = certificate_directory.iter().cloned().chain(of_host).collect();
         patience.retry(progress, || {
-            let clients = Clients::new(host, *tls, certificates, timeouts)?;
+            let clients = Clients::new(host, *tls, &directories, timeouts)?;
             match self.net.wait(Endpoint::probe(host, clients, *tls)) {
                 Err(error @ RequestError::Unreachable { .. }) => Ok(Err(error)),
                 other => other.map(Ok),

@@ -130,15 +130,14 @@ impl Clients {
     pub(crate) fn new(
         host: &Host,
         verify: TlsVerify,
-        certificates: &[PathBuf],
+        directories: &[PathBuf],
         timeouts: &Timeouts,
     ) -> Result<Self, RequestError> {
-        let directories: Vec<_> = certificates.iter().map(|directory| directory.join(host.as_str())).collect();
-        let roots = read_roots(&directories)?;
+        let roots = read_roots(directories)?;
         // As Go's clients: a proxy is never asked for this machine.
         let proxies = if host.is_loopback() { Proxies::None } else { Proxies::FromEnvironment };
         let trust = Trust { verify, roots, proxies };
-        let own = trust.client(read_identity(&directories)?, timeouts);
+        let own = trust.client(read_identity(directories)?, timeouts);
         Ok(Self { own, foreign: OnceLock::new(), trust, timeouts: timeouts.clone() })
     }
 

@@ -22,10 +22,11 @@ use std::process::ExitCode;
 use builder::error::BuildError;
 use builder::executor::sandbox::SandboxExecutor;
 use builder::request::BuildRequest;
-use store::Reference;
+use store::{Encoding, Reference};
 
+use super::access::{Access, AccessArgs};
+use super::compression::CompressionArgs;
 use super::steps::foretell;
-use super::wire::TlsArgs;
 use crate::context::{Context, fancy_stderr};
 use crate::report::Failure;
 use crate::sources::{Images, Refresh};
@@ -105,7 +106,12 @@ pub(crate) struct Args {
     #[arg(long)]
     push: bool,
     #[command(flatten)]
-    tls: TlsArgs,
+    compression: CompressionArgs,
+    /// The same as --compression-format=uncompressed
+    #[arg(long, hide = true, conflicts_with_all = ["compression_format", "compression_level"])]
+    disable_compression: bool,
+    #[command(flatten)]
+    access: AccessArgs,
     /// Keep the image in the store even if there are other outputs
     #[arg(long)]
     load: bool,
@@ -161,7 +167,7 @@ fn build(args: &Args, style: Style, context: &Context) -> Result<ExitCode, Failu
     let store = context.store()?;
     let cancel = builder::Cancel::default();
     crate::interrupt::cancel_on_signals(&cancel)?;
-    let images = Images::new(store.clone(), args.pull.map_or(Refresh::Missing, Into::into), args.tls.verify());
+    let images = Images::new(store.clone(), args.pull.map_or(Refresh::Missing, Into::into), args.access()?);
     let mut request = match args.request(&store, &images, &cancel) {
         Err(_) if cancel.is_cancelled() => return Ok(ExitCode::from(130)),
         other => other?,
@@ -211,6 +217,11 @@ fn build(args: &Args, style: Style, context: &Context) -> Result<ExitCode, Failu
 }
 
 impl Args {
+    /// How registries are reached.
+    fn access(&self) -> Result<Access, Failure> {
+        self.access.access(self.tags.iter().map(|tag| tag.repository().host()))
+    }
+
     fn wishes(&self, style: Style) -> Result<finish::Wishes<'_>, Failure> {
         let annotations: Vec<Vec<_>> =
             self.annotations.iter().map(|text| annotation::Annotation::parse(text)).collect::<Result<_, _>>()?;
@@ -223,10 +234,12 @@ impl Args {
             annotations: annotations.concat(),
             created: if self.created_annotation { output::Created::Said } else { output::Created::Unsaid },
             timestamps: self.times.timestamps(),
+            encoding: if self.disable_compression { Some(Encoding::Plain) } else { self.compression.encoding()? },
+            reuse: self.compression.reuse(),
             platforms: self.platforms.each()?.len(),
             iidfile: self.iidfile.as_deref(),
             metadata: self.metadata_file.as_deref(),
-            tls: self.tls.verify(),
+            access: self.access()?,
             style,
         })
     }

@@ -1,9 +1,11 @@
 //! The verbs, a file each: arguments as typed, and what they do.
 
+pub(crate) mod access;
 pub(crate) mod attach;
 pub(crate) mod build;
 pub(crate) mod cache;
 pub(crate) mod commit;
+pub(crate) mod compression;
 pub(crate) mod cp;
 pub(crate) mod create;
 pub(crate) mod diff;

@@ -5,10 +5,10 @@ use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use registry::TlsVerify;
 use store::archive::{ArchiveFormat, LayerForm, Save, SavedImage};
 use store::{Reference, Store, StoreError};
 
+use super::access::Access;
 use super::wire::bring;
 use crate::context::Context;
 use crate::report::{Failure, UsageError};
@@ -82,7 +82,7 @@ fn save_file(store: &Store, save: &Save, path: &Path) -> Result<(), Failure> {
 fn saved(store: &Store, text: &str) -> Result<SavedImage, Failure> {
     let target = store.resolve_target(text)?;
     for image in store.images_of(&target)? {
-        bring(store, image, TlsVerify::Always, Style::Auto)?;
+        bring(store, image, &Access::default(), Style::Auto)?;
     }
     let names = store.tags_of(target.image)?;
     let named = text.parse::<Reference>().ok().map(|name| name.without_digest()).filter(|name| names.contains(name));

@@ -1,10 +1,11 @@
 //! What the verbs that speak to registries share: how registries are dealt with, and finding an image
 //! for a container.
 
-use registry::{Credentials, News, Options, Pulled, Registry, TlsVerify};
+use registry::{News, Pulled, Registry, TlsVerify};
 use store::refs::RefError;
 use store::{ImageId, Platform, Reference, Store};
 
+use super::access::Access;
 use super::run::Pull;
 use crate::context::note;
 use crate::report::{Failure, UsageError};
@@ -27,7 +28,7 @@ impl TlsArgs {
 
 /// All registries, with the user's credentials.
 pub(crate) fn registry(tls: TlsVerify) -> std::io::Result<Registry> {
-    Registry::new(Options { tls, ..Options::default() }, Credentials::from_environment())
+    Access::from(tls).registry()
 }
 
 /// Finds an image for a container, and pulls it if it may be.
@@ -41,7 +42,7 @@ pub(crate) fn image_for(
     if pull != Pull::Always {
         match chosen(store, name, platform) {
             Ok(image) if suits(store, image, platform)? => {
-                bring(store, image, TlsVerify::Always, style)?;
+                bring(store, image, &Access::default(), style)?;
                 return Ok(image);
             }
             Ok(_) if pull == Pull::Missing => {}
@@ -66,13 +67,13 @@ pub(crate) fn image_for(
 }
 
 /// Brings the layers of an image that are not here: those of a base that no build has read.
-pub(crate) fn bring(store: &Store, image: ImageId, tls: TlsVerify, style: Style) -> Result<(), Failure> {
+pub(crate) fn bring(store: &Store, image: ImageId, access: &Access, style: Style) -> Result<(), Failure> {
     let Some(found) = store.image(image)? else { return Ok(()) };
     if store.absent_layers(found.layers())?.is_empty() {
         return Ok(());
     }
     let view = TransferView::new(style);
-    registry(tls)?.bring(store, found.layers(), &|event| view.show(event))?;
+    access.registry()?.bring(store, found.layers(), &|event| view.show(event))?;
     Ok(store.remeasure(image)?)
 }
 

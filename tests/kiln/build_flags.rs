@@ -1,6 +1,7 @@
 //! Flags of `kiln build` that docker, buildah, podman and kaniko have: what they change, and what is
 //! refused by name. The rules are those of docs/dockerfile.md, sections "Flags of the build" and "Rules".
 
+use crate::registries::Server;
 use crate::session::{Ran, Session, User, is_root};
 
 /// A build of a Dockerfile that lies in a context of its own.
@@ -286,4 +287,68 @@ fn layers_are_squashed() {
     assert!(history.starts_with("squash of 5 layers\n") && history.contains("WORKDIR /w\n"), "{history}");
     build(&session, "app", "FROM base\nENV C=1\n", &["--squash"]).ok();
     assert_eq!(layers(), "2", "nothing is new");
+}
+
+/// Rules C034, C035: credentials of one file, or for the registry that the image is named after; patience; certificates.
+#[test]
+fn registries_are_reached_as_the_flags_say() {
+    let (Some(server), Some(session)) = (Server::with_password(), Session::with_busybox()) else { return };
+    let name = server.name("team/app:v1");
+    let dockerfile = "FROM busybox\nLABEL a=b\n";
+    let push = |flags: &[&str]| build(&session, "app", dockerfile, &[&["--push", "-t", &name], flags].concat());
+    let tagged_here = format!("-t={name}");
+    let file =
+        session.write("auth.json", format!(r#"{{"auths":{{"{}":{{"auth":"dXNlcjpzZWNyZXQ="}}}}}}"#, server.host()));
+    let file = file.to_str().expect("UTF-8");
+    let context = session.context("only", dockerfile);
+    let only = |flags: &[&str]| {
+        let head = ["build", "--push", &tagged_here, context.to_str().expect("UTF-8")];
+        session.kiln(head.iter().chain(flags))
+    };
+    only(&[]).fails(1).says(&["401"]);
+    only(&["--creds", "user:wrong"]).fails(1).says(&["401"]);
+    only(&["--creds", "user:secret", "--retry", "0", "--retry-delay=1s"]).ok();
+    only(&["--authfile", file]).ok();
+    push(&["--creds", "user:secret"]).fails(1).says(&["--creds is for one registry"]);
+    session.kiln(["rmi", &name]).ok();
+    let from = format!("FROM {name}\n");
+    build(&session, "next", &from, &[]).fails(1).says(&["Dockerfile:1"]);
+    build(&session, "next", &from, &["--authfile", file]).ok();
+    for (flags, words) in [
+        (&["--authfile", "/nowhere/auth.json"][..], "/nowhere/auth.json"),
+        (&["--cert-dir", "/nowhere/certs"], "/nowhere/certs"),
+        (&["--creds", "user"], "USER:PASSWORD"),
+    ] {
+        only(flags).fails(1).says(&[words]);
+    }
+    only(&["--retry-delay", "soon"]).fails(125).says(&["invalid duration"]);
+}
+
+/// Rules B064, C065: how layers are compressed where they go, by flags as by attributes.
+#[test]
+fn layers_are_compressed_as_the_flags_say() {
+    let Some(session) = Session::with_busybox() else { return };
+    let types = |flags: &[&str]| {
+        let out = session.path("layout");
+        let _ = std::fs::remove_dir_all(&out);
+        let output = format!("type=oci,tar=false,dest={}", out.display());
+        build(&session, "app", "FROM busybox\nRUN echo 1 > /f\n", &[&["-o", output.as_str()], flags].concat()).ok();
+        let blobs = std::fs::read_dir(out.join("blobs/sha256")).expect("blobs").flatten();
+        let texts = blobs.filter_map(|blob| std::fs::read_to_string(blob.path()).ok());
+        let manifest = texts.filter(|text| text.contains("\"layers\":")).collect::<String>();
+        ["tar+gzip", "tar+zstd", "tar\""].map(|kind| manifest.matches(&format!("image.layer.v1.{kind}")).count())
+    };
+    assert_eq!(types(&[]), [2, 0, 0]);
+    assert_eq!(types(&["--compression-format", "zstd", "--compression-level=9", "--force-compression"]), [0, 2, 0]);
+    assert_eq!(types(&["--compression=uncompressed"]), [0, 0, 2]);
+    assert_eq!(types(&["--disable-compression"]), [0, 0, 2]);
+    assert_eq!(types(&["--compress", "--compression-level=1"]), [2, 0, 0]);
+    for (flags, words) in [
+        (&["--compression=estargz"][..], "estargz is not supported"),
+        (&["--compression=lzma"], "there is no compression"),
+        (&["--compression=zstd", "--format=docker"], "none for zstd"),
+        (&["--disable-compression", "--compression-level=1"], "cannot be used with"),
+    ] {
+        build(&session, "app", "FROM busybox\n", flags).fails(1).says(&[words]);
+    }
 }

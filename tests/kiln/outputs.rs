@@ -70,7 +70,7 @@ fn what_cannot_be_delivered_is_said_before_anything_is_built() {
         (&["--provenance=mode=max"], &["--provenance=mode=max is not supported"]),
         (&["--sbom=true"], &["--sbom=true is not supported"]),
         (&["--cache-to", "type=inline"], &["--cache-to", "not supported"]),
-        (&["--squash"], &["--squash", "not supported"]),
+        (&["--save-stages"], &["--save-stages", "not supported"]),
     ] {
         let ran = session.kiln([&["build", &context][..], arguments].concat());
         assert_ne!(ran.code, 0, "{arguments:?}");

@@ -132,7 +132,12 @@ fn tls_and_a_password_are_no_hindrance() {
     assert_eq!(cause(&refused), Some(Cause::NotLoggedIn), "{refused}");
     let wrong = registry::Credentials::none().with(server.host.clone(), password("wrong"));
     assert_eq!(cause(&pull(wrong).unwrap_err()), Some(Cause::CredentialsRefused));
-    assert_eq!(pull(known).unwrap().image.0, layout.config_digest);
+    assert_eq!(pull(known.clone()).unwrap().image.0, layout.config_digest);
+    // Rule C034: one directory of certificates for every registry.
+    let certificate_directory = Some(server.certificates().join(server.host.as_str()));
+    let options = registry::Options { certificate_directory, ..self::options() };
+    let registry = registry::Registry::new(options, known).unwrap();
+    assert!(registry.pull(&store, &reference, &Platform::host(), &silent).is_ok());
 }
 
 #[test]

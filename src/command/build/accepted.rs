@@ -25,11 +25,14 @@ pub(super) struct AcceptedArgs {
     inherit_annotations: Option<String>,
     #[arg(long, hide = true)]
     unsetannotation: Vec<String>,
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    compress: Option<bool>,
 }
 
 impl AcceptedArgs {
-    /// Whether each asks for nothing: kiln makes no attestations, keeps no containers of steps, keeps layers, checks no signatures, puts no label of its own into images, and takes over no annotations of
-    /// bases, so that there is none to unset.
+    /// Whether each asks for nothing: kiln makes no attestations, keeps no containers of steps, keeps layers, checks no
+    /// signatures, puts no label of its own into images, and takes over no annotations of bases, so that there is none
+    /// to unset. It sends no context that could be compressed.
     pub(super) fn check(&self) -> Result<(), Failure> {
         let flags = [
             ("provenance", &self.provenance, "false"),

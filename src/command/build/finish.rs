@@ -8,7 +8,7 @@ use std::path::Path;
 
 use builder::build::Built;
 use builder::request::Timestamps;
-use registry::{Family, PushOptions, Reuse, TlsVerify};
+use registry::{Family, PushOptions, Reuse};
 use serde_json::{Value, json};
 use store::archive::{ArchiveFormat, LayerForm, ReceivedLayers, Save, SavedImage};
 use store::export::{Export, Others};
@@ -20,7 +20,8 @@ use super::annotation::{Annotation, Level, said};
 use super::draft::Draft;
 use super::output::{Archive, Created, Form, Output, Push, Sink, Split};
 use super::times::agree;
-use crate::command::wire::{bring, registry};
+use crate::command::access::Access;
+use crate::command::wire::bring;
 use crate::context::{Context, note};
 use crate::report::{Failure, UsageError};
 use crate::ui::{Style, json};
@@ -33,7 +34,7 @@ pub(super) struct Deliveries {
     outputs: Vec<(Output, Option<Draft>)>,
     iidfile: Option<Draft>,
     metadata: Option<Draft>,
-    tls: TlsVerify,
+    access: Access,
     style: Style,
 }
 
@@ -47,10 +48,12 @@ pub(super) struct Wishes<'a> {
     pub(super) annotations: Vec<Annotation>,
     pub(super) created: Created,
     pub(super) timestamps: Timestamps,
+    pub(super) encoding: Option<Encoding>,
+    pub(super) reuse: Option<Reuse>,
     pub(super) platforms: usize,
     pub(super) iidfile: Option<&'a Path>,
     pub(super) metadata: Option<&'a Path>,
-    pub(super) tls: TlsVerify,
+    pub(super) access: Access,
     pub(super) style: Style,
 }
 
@@ -79,7 +82,7 @@ impl Deliveries {
         let open = |path: Option<&Path>| path.map(Draft::open).transpose();
         let (iidfile, metadata) = (open(wishes.iidfile)?, open(wishes.metadata)?);
         let outputs = outputs.into_iter().map(opened).collect::<Result<_, _>>()?;
-        Ok(Self { outputs, iidfile, metadata, tls: wishes.tls, style: wishes.style })
+        Ok(Self { outputs, iidfile, metadata, access: wishes.access.clone(), style: wishes.style })
     }
 
     /// Delivers everything, and prints what scripts wait for.
@@ -88,7 +91,7 @@ impl Deliveries {
         for (output, place) in self.outputs {
             if !matches!(output, Output::Image { .. }) {
                 // Files are wanted, and a base that no step has read is not here yet.
-                made.built.iter().try_for_each(|built| bring(made.store, built.image, self.tls, self.style))?;
+                made.built.iter().try_for_each(|built| bring(made.store, built.image, &self.access, self.style))?;
             }
             match output {
                 Output::Local { dest, split, others } => made.local(&dest, split, others)?,
@@ -111,9 +114,10 @@ impl Deliveries {
                         TaggedImage { document: Some(descriptor.digest), ..TaggedImage::now(made.main().image) };
                     names.iter().try_for_each(|name| made.store.tag(name, &target))?;
                     told.exported(descriptor, &names);
-                    let tls = if push == Push::Insecurely { TlsVerify::Never } else { self.tls };
                     if push != Push::No {
-                        let registry = registry(tls)?;
+                        let is_checked = push != Push::Insecurely;
+                        let access = if is_checked { self.access.clone() } else { self.access.insecurely() };
+                        let registry = access.registry()?;
                         let options = PushOptions { family: form.family, encoding: form.encoding, reuse: form.reuse };
                         for name in &names {
                             let pushed = crate::command::push::push(made.store, &registry, name, &options, self.style)?;
@@ -153,6 +157,8 @@ fn complete(output: &mut Output, wishes: &Wishes<'_>) -> Result<(), Failure> {
     form.annotations.splice(0..0, wishes.annotations.iter().cloned());
     form.family = wishes.family.unwrap_or(form.family);
     form.created = wishes.created;
+    form.encoding = wishes.encoding.unwrap_or(form.encoding);
+    form.reuse = wishes.reuse.unwrap_or(form.reuse);
     if let Some(rewriting) = form.rewriting {
         agree("--output rewrite-timestamp", rewriting, wishes.timestamps)?;
     }

@@ -12,6 +12,7 @@ use store::{Encoding, Reference};
 
 use super::annotation::Annotation;
 use super::times::Rewriting;
+use crate::command::compression;
 use crate::report::{Failure, UsageError};
 
 /// One thing to make of the result.
@@ -196,23 +197,8 @@ impl Attributes<'_> {
     }
 
     fn encoding(&mut self) -> Result<Encoding, Failure> {
-        let kind = self.take("compression");
-        let level = self.take("compression-level").map(|level| level.parse::<u32>());
-        let level = level.transpose().map_err(|_| self.wrong("compression-level is a number"))?;
-        match (kind.as_deref(), level) {
-            (None, None) => Ok(Encoding::default()),
-            (Some("uncompressed"), None) => Ok(Encoding::Plain),
-            (None | Some("gzip"), Some(level @ 1..=9)) => Ok(Encoding::Gzip(level)),
-            (Some("gzip"), None) => Ok(Encoding::default()),
-            (Some("zstd"), None) => Ok(Encoding::Zstd(3)),
-            (Some("zstd"), Some(level @ 1..=22)) => Ok(Encoding::Zstd(level.cast_signed())),
-            (Some("estargz"), _) => Err(UsageError::Unsupported("--output compression=estargz".into()).into()),
-            (Some(kind), Some(level)) => Err(self.wrong(&format!("compression {kind} has no level {level}"))),
-            (None, Some(level)) => Err(self.wrong(&format!("compression gzip has no level {level}"))),
-            (Some(other), None) => {
-                Err(self.wrong(&format!("there is no compression {other:?}: uncompressed, gzip, zstd")))
-            }
-        }
+        let (format, level) = (self.take("compression"), self.take("compression-level"));
+        compression::encoding(format.as_deref(), level.as_deref()).map_err(|why| self.wrong(&why))
     }
 
     fn names(&mut self) -> Result<Vec<Reference>, Failure> {
