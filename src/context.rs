@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use run::identity::Standing;
-use store::Store;
+use store::{Cancel, Store};
 
 use crate::cli::Global;
 use crate::report::Failure;
@@ -14,13 +14,16 @@ use crate::report::Failure;
 #[derive(Debug)]
 pub(crate) struct Context {
     root: PathBuf,
+    /// Set by Ctrl-C, for verbs that look at it.
+    cancel: Cancel,
 }
 
 impl Context {
     /// Decides where the store is.
     pub(crate) fn new(global: &Global) -> Self {
         let named = std::env::var_os("KILN_ROOT").filter(|root| !root.is_empty()).map(PathBuf::from);
-        Self { root: global.root.clone().or(named).unwrap_or_else(default_root) }
+        let root = global.root.clone().or(named).unwrap_or_else(default_root);
+        Self { root, cancel: Cancel::default() }
     }
 
     /// Opens the store, which makes it if there is none. An ordinary user's kiln moves into its user
@@ -42,6 +45,18 @@ impl Context {
             run::identity::enter_other(namespace.as_fd())?;
         }
         Ok(())
+    }
+
+    /// The store, for a verb that takes long: from here on Ctrl-C ends what works with the store, and so the verb.
+    pub(crate) fn store_until_interrupted(&self) -> Result<Store, Failure> {
+        run::identity::enter()?;
+        crate::interrupt::cancel_on_signals(&self.cancel)?;
+        Ok(self.store()?.ending_with(&self.cancel))
+    }
+
+    /// Whether Ctrl-C has ended the verb.
+    pub(crate) fn is_interrupted(&self) -> bool {
+        self.cancel.is_cancelled()
     }
 
     /// Writes one line of data to standard output.

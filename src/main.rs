@@ -34,7 +34,10 @@ fn main() -> ExitCode {
         _ => Statuses::Plain,
     };
     let context = Context::new(&cli.global);
-    dispatch(&cli.command, &context).unwrap_or_else(|failure| report::report(&failure, statuses))
+    dispatch(&cli.command, &context).unwrap_or_else(|failure| match failure {
+        Failure::Error(_) if context.is_interrupted() => report::interrupted(),
+        failure => report::report(&failure, statuses),
+    })
 }
 
 fn dispatch(verb: &Command, context: &Context) -> Result<ExitCode, Failure> {

@@ -54,6 +54,12 @@ pub(crate) enum Statuses {
     Container,
 }
 
+/// Says of a command that Ctrl-C has ended that this is so, whatever came of what it was doing.
+pub(crate) fn interrupted() -> ExitCode {
+    let _ = writeln!(io::stderr().lock(), "cancelled");
+    ExitCode::from(crate::interrupt::INTERRUPTED)
+}
+
 /// Tells the user and decides the exit status.
 pub(crate) fn report(failure: &Failure, statuses: Statuses) -> ExitCode {
     let error = match failure {

@@ -10,7 +10,7 @@ use builder::source::{Answer, Download, ImageSource, ResolvedImage, SourceError,
 use registry::{BlobState, Downloaded, Event, Received, Registry, RemoteImage};
 use store::refs::TaggedImage;
 use store::tree::Timestamp;
-use store::{Digest, ImageId, Platform, Reference, Store};
+use store::{Cancel, Digest, ImageId, Platform, Reference, Store};
 
 use crate::command::access::Access;
 
@@ -76,8 +76,13 @@ impl Images {
 }
 
 impl Images {
-    fn ask(&self, reference: &Reference, platform: &Platform) -> Result<ResolvedImage, Box<dyn Error + Send + Sync>> {
-        let remote = self.registry()?.resolve(&self.store, reference, platform, &|_| {})?;
+    fn ask(
+        &self,
+        reference: &Reference,
+        platform: &Platform,
+        cancel: &Cancel,
+    ) -> Result<ResolvedImage, Box<dyn Error + Send + Sync>> {
+        let remote = self.registry()?.resolve(&self.store.ending_with(cancel), reference, platform, &|_| {})?;
         let (manifest, config) = (remote.manifest_digest, remote.config.clone());
         self.found.lock().unwrap_or_else(PoisonError::into_inner).insert(manifest, remote);
         Ok(ResolvedImage { reference: reference.clone(), manifest: Some(manifest), config })
@@ -92,6 +97,7 @@ impl Images {
     fn bring(
         &self,
         image: &ResolvedImage,
+        cancel: &Cancel,
         report: &(dyn Fn(Transfer) + Sync),
     ) -> Result<(), Box<dyn Error + Send + Sync>> {
         let sizes = Mutex::new(HashMap::new());
@@ -107,12 +113,12 @@ impl Images {
             }
         };
         let Some(manifest) = image.manifest else {
-            self.registry()?.bring(&self.store, image.layers(), &progress)?;
+            self.registry()?.bring(&self.store.ending_with(cancel), image.layers(), &progress)?;
             let target = self.store.target_of(&image.reference)?;
             return Ok(target.map_or(Ok(()), |target| self.store.remeasure(target.image))?);
         };
         let remote = self.remote(manifest)?;
-        let pulled = self.registry()?.fetch(&self.store, &remote, &progress)?;
+        let pulled = self.registry()?.fetch(&self.store.ending_with(cancel), &remote, &progress)?;
         self.name(&remote, pulled.image)
     }
 
@@ -127,7 +133,12 @@ impl Images {
 }
 
 impl ImageSource for Images {
-    fn resolve(&self, reference: &Reference, platform: &Platform) -> Result<ResolvedImage, SourceError> {
+    fn resolve(
+        &self,
+        reference: &Reference,
+        platform: &Platform,
+        cancel: &Cancel,
+    ) -> Result<ResolvedImage, SourceError> {
         let is_only_here = reference.repository().host() == LAYOUTS;
         let refresh = if is_only_here { Refresh::Never } else { self.refresh };
         let in_store = match refresh {
@@ -137,7 +148,7 @@ impl ImageSource for Images {
         match (refresh, in_store) {
             (Refresh::Missing | Refresh::Never, Some(image)) => Ok(image),
             (Refresh::Never, None) => Err(SourceError::NotFound { reference: reference.familiar() }),
-            (_, known) => match (self.ask(reference, platform), known) {
+            (_, known) => match (self.ask(reference, platform, cancel), known) {
                 (Ok(image), _) => Ok(image),
                 (Err(_), Some(known)) => Ok(known),
                 (Err(source), None) => Err(unavailable(reference, source)),
@@ -156,8 +167,13 @@ impl ImageSource for Images {
         noted().map_err(|source| unavailable(&image.reference, source))
     }
 
-    fn fetch(&self, image: &ResolvedImage, report: &(dyn Fn(Transfer) + Sync)) -> Result<(), SourceError> {
-        self.bring(image, report).map_err(|source| unavailable(&image.reference, source))
+    fn fetch(
+        &self,
+        image: &ResolvedImage,
+        cancel: &Cancel,
+        report: &(dyn Fn(Transfer) + Sync),
+    ) -> Result<(), SourceError> {
+        self.bring(image, cancel, report).map_err(|source| unavailable(&image.reference, source))
     }
 
     fn download(
@@ -170,7 +186,6 @@ impl ImageSource for Images {
         let watch = |done_bytes, total_bytes: Option<u64>| {
             let total_bytes = total_bytes.and_then(std::num::NonZeroU64::new);
             report(Transfer { item: item.clone(), done_bytes, total_bytes });
-            !wanted.cancel.is_cancelled()
         };
         let known = wanted.known;
         let asked = registry::Download {
@@ -179,6 +194,7 @@ impl ImageSource for Images {
             etag: known.and_then(|known| known.etag.as_deref()),
             modified: known.and_then(|known| known.modified.as_deref()),
             limit_bytes: wanted.limit_bytes,
+            cancel: wanted.cancel,
         };
         let registry = self.registry().map_err(|error| SourceError::Download(error.into()))?;
         match registry.download(&asked, into, &watch) {

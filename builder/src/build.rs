@@ -25,7 +25,7 @@ use crate::lint::{self, Checks, Findings, Lint};
 use crate::plan::epoch::{self, EpochSource};
 use crate::plan::{ImageRequest, Images, Plan, Planned, plan};
 use crate::progress::{Event, Miss, Outcome, Progress, Step};
-use crate::remote::{Fetcher, Remote, RemoteError};
+use crate::remote::{Fetcher, Remote};
 use crate::request::{BuildRequest, CacheUse, MainContext};
 use crate::solve::{BuildDirectory, Mode, Shown, Solution, Solver, Value};
 use crate::source::{ImageSource, ResolvedImage};
@@ -75,6 +75,7 @@ pub fn build(
     executor: &dyn Executor,
     progress: &dyn Progress,
 ) -> Result<Built, BuildError> {
+    let store = &store.ending_with(&request.cancel);
     let directory = BuildDirectory::new(store);
     let parties = Parties { request, store, sources, executor, progress };
     let (planned, diagnostics) = parties.plan()?;
@@ -102,6 +103,7 @@ pub fn dry_run(
     sources: &dyn ImageSource,
     progress: &dyn Progress,
 ) -> Result<Vec<StepReport>, BuildError> {
+    let store = &store.ending_with(&request.cancel);
     let parties = Parties { request, store, sources, executor: &SandboxExecutor, progress };
     let (planned, _) = parties.plan()?;
     let solutions = parties.solve(&planned, &BuildDirectory::new(store), Mode::DryRun)?;
@@ -115,6 +117,7 @@ pub fn plan_only(
     sources: &dyn ImageSource,
     progress: &dyn Progress,
 ) -> Result<Planned, BuildError> {
+    let store = &store.ending_with(&request.cancel);
     Parties { request, store, sources, executor: &SandboxExecutor, progress }.plan().map(|(planned, _)| planned)
 }
 
@@ -134,6 +137,7 @@ pub fn check(
     sources: &dyn ImageSource,
     progress: &dyn Progress,
 ) -> Result<Checked, BuildError> {
+    let store = &store.ending_with(&request.cancel);
     let parties = Parties { request, store, sources, executor: &SandboxExecutor, progress };
     let checks = parties.checks()?;
     let (dockerfile, mut findings) = parties.read(checks.as_ref())?;
@@ -192,6 +196,10 @@ impl Parties<'_> {
     }
 
     fn plan_of(&self, dockerfile: &Dockerfile) -> Result<Planned, BuildError> {
+        self.plan_with_images(dockerfile).map_err(BuildError::told)
+    }
+
+    fn plan_with_images(&self, dockerfile: &Dockerfile) -> Result<Planned, BuildError> {
         let (mut images, mut of_images) = (Images::new(), Vec::new());
         let now = now();
         let (epoch, request) = self.epoch(dockerfile)?;
@@ -230,10 +238,7 @@ impl Parties<'_> {
             cancel: &self.request.cancel,
             report: &|_| {},
         };
-        let failed = |error: StepError| match error {
-            StepError::Remote(RemoteError::Cancelled) => BuildError::Cancelled,
-            error => BuildError::Epoch(Box::new(error)),
-        };
+        let failed = |error: StepError| BuildError::Epoch(Box::new(error));
         let fetched = fetcher.fetch(remote).map_err(|error| failed(error.into()))?;
         match fetched.time {
             Some(time) => Ok(Some(time)),
@@ -272,13 +277,14 @@ impl Parties<'_> {
             let span = Some(request.span);
             self.progress.report(Event::Resolving { reference: &request.reference.familiar() });
             let platform = request.platform.parse().unwrap_or_else(|_| Platform::host());
-            let image = self.sources.resolve(&request.reference, &platform).map_err(|source| {
-                let stages = dockerfile.stages.iter().filter_map(|stage| stage.name.as_deref());
-                let name = request.reference.familiar();
-                let name = name.strip_suffix(":latest").unwrap_or(&name);
-                let suggestion = suggest(name, stages).map(str::to_owned);
-                BuildError::Image { span, suggestion, source }
-            })?;
+            let image =
+                self.sources.resolve(&request.reference, &platform, &self.request.cancel).map_err(|source| {
+                    let stages = dockerfile.stages.iter().filter_map(|stage| stage.name.as_deref());
+                    let name = request.reference.familiar();
+                    let name = name.strip_suffix(":latest").unwrap_or(&name);
+                    let suggestion = suggest(name, stages).map(str::to_owned);
+                    BuildError::Image { span, suggestion, source }
+                })?;
             diagnostics.extend(other_platform(&image, &platform, request.span));
             images.insert(request, image);
         }
@@ -293,6 +299,7 @@ impl Parties<'_> {
     ) -> Result<Vec<Arc<Solution>>, BuildError> {
         let Self { request, store, sources, executor, progress } = *self;
         let stop = request.cancel.branch();
+        let store = &store.ending_with(&stop);
         let (graph, clock) = (&planned.graph, planned.clock);
         let shown = Shown::default();
         Solver { request, store, sources, executor, progress, graph, clock, directory, mode, stop, shown }.solve()

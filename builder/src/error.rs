@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use store::StoreError;
+use store::{Cancelled, StoreError};
 
 use crate::context::ContextError;
 use crate::copy::CopyError;
@@ -90,6 +90,11 @@ pub enum BuildError {
 }
 
 impl BuildError {
+    /// The same, or [`Cancelled`](Self::Cancelled) if somebody's asking for an end is the cause of it.
+    pub(crate) fn told(self) -> Self {
+        if Cancelled::is_cause_of(&self) { Self::Cancelled } else { self }
+    }
+
     /// The place in the Dockerfile that it is about.
     pub fn span(&self) -> Option<Span> {
         match self {

@@ -11,17 +11,28 @@ use store::{DiffId, Digest, Platform, Reference};
 
 use crate::progress::{Cancel, Transfer};
 
-/// Finds and brings images, and files by their URL.
+/// Finds and brings images, and files by their URL. What takes long ends when its flag is set, with
+/// [`Cancelled`](store::Cancelled) among the error's causes.
 pub trait ImageSource: Sync {
     /// Finds out which image a name means now, and its config. Brings no layers.
-    fn resolve(&self, reference: &Reference, platform: &Platform) -> Result<ResolvedImage, SourceError>;
+    fn resolve(
+        &self,
+        reference: &Reference,
+        platform: &Platform,
+        cancel: &Cancel,
+    ) -> Result<ResolvedImage, SourceError>;
 
     /// Has the store know the image, and where those of its layers are that it does not have. Brings none: for
     /// a base that nothing reads.
     fn note(&self, image: &ResolvedImage) -> Result<(), SourceError>;
 
     /// Brings what is missing of an image's layers: afterwards the store has them all.
-    fn fetch(&self, image: &ResolvedImage, report: &(dyn Fn(Transfer) + Sync)) -> Result<(), SourceError>;
+    fn fetch(
+        &self,
+        image: &ResolvedImage,
+        cancel: &Cancel,
+        report: &(dyn Fn(Transfer) + Sync),
+    ) -> Result<(), SourceError>;
 
     /// Brings a file, unless it is what is known already. It stands in `into` then, whole.
     fn download(

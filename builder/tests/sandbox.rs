@@ -8,7 +8,7 @@ use builder::executor::Exit;
 use builder::progress::{Outcome, Quiet, Transfer};
 use builder::request::{ContextDirectory, DockerfileText, SecretSource};
 use builder::source::{Answer, Download};
-use builder::{BuildError, BuildRequest, Built, ImageSource, ResolvedImage, SandboxExecutor, SourceError};
+use builder::{BuildError, BuildRequest, Built, Cancel, ImageSource, ResolvedImage, SandboxExecutor, SourceError};
 use store::tree::{Leaf, Node};
 use store::{Contents, Platform, Reference, RelPath, Store};
 
@@ -19,7 +19,7 @@ const BASE: &str =
 struct NoImages;
 
 impl ImageSource for NoImages {
-    fn resolve(&self, reference: &Reference, _: &Platform) -> Result<ResolvedImage, SourceError> {
+    fn resolve(&self, reference: &Reference, _: &Platform, _: &Cancel) -> Result<ResolvedImage, SourceError> {
         Err(SourceError::NotFound { reference: reference.familiar() })
     }
 
@@ -27,7 +27,7 @@ impl ImageSource for NoImages {
         unreachable!("nothing was resolved")
     }
 
-    fn fetch(&self, _: &ResolvedImage, _: &(dyn Fn(Transfer) + Sync)) -> Result<(), SourceError> {
+    fn fetch(&self, _: &ResolvedImage, _: &Cancel, _: &(dyn Fn(Transfer) + Sync)) -> Result<(), SourceError> {
         unreachable!("nothing was resolved")
     }
 

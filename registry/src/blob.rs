@@ -152,18 +152,18 @@ impl<'a> BlobReader<'a> {
             None => self.open()?,
         };
         let started = Instant::now();
-        let received = self.session.registry.net().wait_within(self.pace.window, response.chunk());
+        let received = self.session.registry.net().wait_within(self.pace.window, response.chunk())?;
         match received {
-            Ok(Ok(Some(chunk))) => {
+            Some(Ok(Some(chunk))) => {
                 if self.pace.is_too_slow(started.elapsed(), chunk.len()) {
                     return Err(self.stalled());
                 }
                 self.response = Some(response);
                 Ok(chunk)
             }
-            Ok(Ok(None)) => Err(self.broken("it ended early")),
-            Ok(Err(error)) => Err(RequestError::from_transport(&self.host(), &self.doing(), &error)),
-            Err(_) => Err(self.stalled()),
+            Some(Ok(None)) => Err(self.broken("it ended early")),
+            Some(Err(error)) => Err(RequestError::from_transport(&self.host(), &self.doing(), &error)),
+            None => Err(self.stalled()),
         }
     }
 
@@ -199,8 +199,7 @@ impl<'a> BlobReader<'a> {
             return Err(error.into());
         };
         (self.session.progress)(Event::Retrying { doing: self.doing(), because: error.to_string(), wait });
-        std::thread::sleep(wait);
-        Ok(())
+        Ok(self.session.registry.net().sleep(wait).map_err(RequestError::from)?)
     }
 
     fn tell(&mut self) {

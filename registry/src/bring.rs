@@ -87,7 +87,8 @@ impl Registry {
         if absent.is_empty() {
             return Ok(0);
         }
-        let bring = Bring { registry: self, store, progress, crew: Crew::default(), bytes: AtomicU64::new(0) };
+        let registry = &self.ending_with(store.cancel());
+        let bring = Bring { registry, store, progress, crew: Crew::default(), bytes: AtomicU64::new(0) };
         bring.crew.each(absent, self.options().parallel, |layer| bring.layer(layer))?;
         store.sync()?;
         Ok(bring.bytes.into_inner())

@@ -82,7 +82,7 @@ impl Chunks<'_> {
             let outlook = if error.status() == Some(416) { crate::retry::Outlook::MayPass } else { error.outlook() };
             let Some(wait) = session.registry.options().patience.wait(failures, outlook) else { return Err(error) };
             (session.progress)(Event::Retrying { doing: self.upload.doing(), because: error.to_string(), wait });
-            std::thread::sleep(wait);
+            session.registry.net().sleep(wait)?;
             match self.arrived_bytes()? {
                 Some(arrived) if (start..=end).contains(&arrived) => self.sent_bytes = arrived,
                 // The registry has lost more than this chunk; the whole begins anew.

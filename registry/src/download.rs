@@ -15,6 +15,7 @@ use reqwest::header::{
     AUTHORIZATION, CONTENT_LENGTH, DATE, ETAG, HeaderName, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED,
 };
 use reqwest::{Method, Response, Url};
+use store::Cancel;
 
 use crate::answer::Shown;
 use crate::blob::Pace;
@@ -41,6 +42,8 @@ pub struct Download<'a> {
     pub modified: Option<&'a str>,
     /// The most bytes that are taken.
     pub limit_bytes: u64,
+    /// What ends it.
+    pub cancel: &'a Cancel,
 }
 
 /// What came of it.
@@ -78,13 +81,10 @@ pub enum DownloadError {
     /// It cannot be written down.
     #[error("cannot write what was downloaded")]
     Write(#[source] io::Error),
-    /// Somebody asked for an end.
-    #[error("the download was cancelled")]
-    Cancelled,
 }
 
-/// Told how many bytes are here, of how many; says whether to go on.
-pub type Watch<'a> = &'a (dyn Fn(u64, Option<u64>) -> bool + Sync);
+/// Told how many bytes are here, of how many.
+pub type Watch<'a> = &'a (dyn Fn(u64, Option<u64>) + Sync);
 
 impl Registry {
     /// Downloads a file, which begins and ends at the start of `into`.
@@ -101,7 +101,8 @@ impl Registry {
         let of_host: Vec<_> = options.certificates.iter().map(|directory| directory.join(host.as_str())).collect();
         let clients = Clients::new(&host, options.tls, &of_host, &options.timeouts)?;
         let authorization = authorization(&url, wanted.authorization)?;
-        let mut fetch = Fetch { registry: self, clients, wanted, url: bare(&url), authorization, into, watch };
+        let registry = &self.ending_with(wanted.cancel);
+        let mut fetch = Fetch { registry, clients, wanted, url: bare(&url), authorization, into, watch };
         let mut failures = 0;
         loop {
             let error = match fetch.attempt() {
@@ -111,10 +112,10 @@ impl Registry {
             failures += 1;
             let Some(wait) = self.options().patience.wait(failures, error.outlook()) else { return Err(error.into()) };
             // A host that cannot be reached at all is more likely misspelt than restarting.
-            if matches!(error, RequestError::Unreachable { .. }) || !(fetch.watch)(0, None) {
+            if matches!(error, RequestError::Unreachable { .. }) {
                 return Err(error.into());
             }
-            std::thread::sleep(wait);
+            registry.net().sleep(wait).map_err(RequestError::from)?;
         }
     }
 }
@@ -182,15 +183,14 @@ impl Fetch<'_> {
         let mut pace = Pace::new(self.clients.timeouts().stall);
         let mut received_bytes = 0;
         loop {
-            if !(self.watch)(received_bytes, length) {
-                return Err(DownloadError::Cancelled);
-            }
+            (self.watch)(received_bytes, length);
             let started = Instant::now();
             let stalled = || RequestError::Stalled { host: host.clone(), doing: doing.clone(), after: pace.window };
-            let chunk = match self.registry.net().wait_within(pace.window, response.chunk()) {
-                Ok(chunk) => chunk.map_err(|error| RequestError::from_transport(&host, &doing, &error))?,
-                Err(_) => return Err(stalled().into()),
-            };
+            let chunk =
+                match self.registry.net().wait_within(pace.window, response.chunk()).map_err(RequestError::from)? {
+                    Some(chunk) => chunk.map_err(|error| RequestError::from_transport(&host, &doing, &error))?,
+                    None => return Err(stalled().into()),
+                };
             let Some(chunk) = chunk else { break };
             received_bytes += chunk.len() as u64;
             if received_bytes > self.wanted.limit_bytes {

@@ -20,8 +20,8 @@
 //! challenge of a 401), lets its HTTP library follow redirects from https to http, forgets the upload
 //! that a refused mount opens, asks for tokens of one repository only, and has no client certificates.
 //!
-//! The face is blocking, bytes cross as [`std::io::Read`]; async stays in `transport`, `session` and
-//! `token`. Nothing here prints: see [`Event`]. `builder` and `run` do not know this crate.
+//! The face is blocking, bytes cross as [`std::io::Read`]; async stays in `net`, `transport`, `session`
+//! and `token`. Nothing here prints: see [`Event`]. `builder` and `run` do not know this crate.
 
 mod answer;
 mod arrival;
@@ -35,6 +35,7 @@ mod download;
 mod event;
 mod host;
 mod login;
+mod net;
 mod parallel;
 mod pull;
 mod push;

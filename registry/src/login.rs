@@ -39,7 +39,8 @@ impl Registry {
     /// Shows a credential to a registry and keeps it if it is accepted.
     pub fn login(&self, host: &Host, credential: &Credential, progress: Progress<'_>) -> Result<Kept, LoginError> {
         let endpoint = self.endpoint(host, progress)?;
-        let accepted = self.options().patience.retry(progress, || self.net().wait(accept(&endpoint, credential)))?;
+        let accepted =
+            self.options().patience.retry(self.net(), progress, || self.net().wait(accept(&endpoint, credential)))?;
         Ok(self.credentials().save(host, &accepted)?)
     }
 

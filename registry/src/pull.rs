@@ -108,7 +108,8 @@ impl Registry {
         platform: &Platform,
         progress: Progress<'_>,
     ) -> Result<Pulled, PullError> {
-        let session = self.pull_session(reference, progress)?;
+        let registry = &self.ending_with(store.cancel());
+        let session = registry.pull_session(reference, progress)?;
         let remote = resolve(&session, store, reference, platform)?;
         let fetched = fetch(&session, store, &remote)?;
         if reference.digest().is_some() {
@@ -125,7 +126,8 @@ impl Registry {
     /// Fetches what the store lacks of an image that was resolved before, and tags nothing: the base
     /// of a build. The image is durable when this returns.
     pub fn fetch(&self, store: &Store, remote: &RemoteImage, progress: Progress<'_>) -> Result<Pulled, PullError> {
-        let fetched = fetch(&self.pull_session(&remote.reference, progress)?, store, remote)?;
+        let registry = &self.ending_with(store.cancel());
+        let fetched = fetch(&registry.pull_session(&remote.reference, progress)?, store, remote)?;
         store.sync()?;
         Ok(fetched)
     }

@@ -8,15 +8,18 @@ use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use store::Cancel;
+
 use crate::Host;
 use crate::chunks::Uploads;
 use crate::credentials::Credentials;
 use crate::event::Progress;
+use crate::net::{Net, Waiter};
 use crate::request::RequestError;
 use crate::retry::Patience;
 use crate::session::{Endpoint, Session};
 use crate::token::{Access, Scope, Scopes};
-use crate::transport::{Clients, Net, Timeouts, TlsVerify};
+use crate::transport::{Clients, Timeouts, TlsVerify};
 
 /// How registries are dealt with.
 #[derive(Debug, Clone)]
@@ -61,6 +64,12 @@ impl Default for Options {
 /// The way to all registries.
 #[derive(Debug)]
 pub struct Registry {
+    shared: Arc<Shared>,
+    cancel: Cancel,
+}
+
+#[derive(Debug)]
+struct Shared {
     options: Options,
     credentials: Credentials,
     net: Net,
@@ -71,20 +80,26 @@ impl Registry {
     /// Starts the thread that drives connections; nothing is connected yet. Fails if the system
     /// gives no thread.
     pub fn new(options: Options, credentials: Credentials) -> std::io::Result<Self> {
-        Ok(Self { options, credentials, net: Net::start()?, endpoints: Mutex::default() })
+        let shared = Shared { options, credentials, net: Net::start()?, endpoints: Mutex::default() };
+        Ok(Self { shared: Arc::new(shared), cancel: Cancel::default() })
+    }
+
+    /// The same for work that ends when the flag is set: that of the store that it works for.
+    pub(crate) fn ending_with(&self, cancel: &Cancel) -> Self {
+        Self { shared: Arc::clone(&self.shared), cancel: cancel.clone() }
     }
 
     /// How registries are dealt with.
     pub fn options(&self) -> &Options {
-        &self.options
+        &self.shared.options
     }
 
     pub(crate) fn credentials(&self) -> &Credentials {
-        &self.credentials
+        &self.shared.credentials
     }
 
-    pub(crate) fn net(&self) -> &Net {
-        &self.net
+    pub(crate) fn net(&self) -> Waiter<'_> {
+        self.shared.net.waiter(&self.cancel)
     }
 
     /// Opens a conversation about a repository. `sources` are repositories of the same registry
@@ -98,7 +113,7 @@ impl Registry {
         progress: Progress<'a>,
     ) -> Result<Session<'a>, RequestError> {
         let endpoint = self.endpoint(host, progress)?;
-        let credential = self.credentials.find(host, repository)?;
+        let credential = self.shared.credentials.find(host, repository)?;
         let scope = Scope { repository: repository.to_owned(), access };
         let pull = |source: &String| Scope { repository: source.clone(), access: Access::Pull };
         let more: Scopes = sources.iter().filter(|source| *source != repository).map(pull).collect();
@@ -107,12 +122,12 @@ impl Registry {
 
     /// What is known of a host; asks it the first time.
     pub(crate) fn endpoint(&self, host: &Host, progress: Progress<'_>) -> Result<Arc<Endpoint>, RequestError> {
-        let mut endpoints = self.endpoints.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut endpoints = self.shared.endpoints.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(endpoint) = endpoints.get(host) {
             return Ok(Arc::clone(endpoint));
         }
         let endpoint = Arc::new(self.probe(host, progress)?);
-        endpoint.wants_chunks.store(self.options.uploads == Uploads::InChunks, Ordering::Relaxed);
+        endpoint.wants_chunks.store(self.shared.options.uploads == Uploads::InChunks, Ordering::Relaxed);
         endpoints.insert(host.clone(), Arc::clone(&endpoint));
         Ok(endpoint)
     }
@@ -120,12 +135,12 @@ impl Registry {
     /// A host that cannot be reached at all is more likely misspelt than restarting: it is asked
     /// once.
     fn probe(&self, host: &Host, progress: Progress<'_>) -> Result<Endpoint, RequestError> {
-        let Options { tls, certificates, certificate_directory, timeouts, patience, .. } = &self.options;
+        let Options { tls, certificates, certificate_directory, timeouts, patience, .. } = &self.shared.options;
         let of_host = certificates.iter().map(|directory| directory.join(host.as_str()));
         let directories: Vec<PathBuf> = certificate_directory.iter().cloned().chain(of_host).collect();
-        patience.retry(progress, || {
+        patience.retry(self.net(), progress, || {
             let clients = Clients::new(host, *tls, &directories, timeouts)?;
-            match self.net.wait(Endpoint::probe(host, clients, *tls)) {
+            match self.net().wait(Endpoint::probe(host, clients, *tls)) {
                 Err(error @ RequestError::Unreachable { .. }) => Ok(Err(error)),
                 other => other.map(Ok),
             }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, Url};
+use store::Cancelled;
 
 use crate::answer::Refusal;
 use crate::credentials::CredentialsError;
@@ -156,6 +157,9 @@ pub enum RequestError {
         /// Why not.
         reason: String,
     },
+    /// Somebody asked for an end.
+    #[error("cancelled")]
+    Cancelled(#[from] Cancelled),
 }
 
 impl RequestError {
@@ -196,7 +200,8 @@ impl RequestError {
             | Self::Redirect { .. }
             | Self::ForeignRealm { .. }
             | Self::Credentials(_)
-            | Self::Certificates { .. } => Outlook::Hopeless,
+            | Self::Certificates { .. }
+            | Self::Cancelled(_) => Outlook::Hopeless,
         }
     }
 
@@ -214,6 +219,7 @@ impl RequestError {
             Self::Untrusted { .. } | Self::Tls { .. } | Self::NoTls { .. } => "connect",
             Self::Credentials(_) => "read the credentials",
             Self::Certificates { .. } => "read the certificates",
+            Self::Cancelled(_) => "go on",
         }
     }
 

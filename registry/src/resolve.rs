@@ -170,7 +170,8 @@ impl Registry {
         platform: &Platform,
         progress: Progress<'_>,
     ) -> Result<RemoteImage, ResolveError> {
-        resolve(&self.pull_session(reference, progress)?, store, reference, platform)
+        let registry = &self.ending_with(store.cancel());
+        resolve(&registry.pull_session(reference, progress)?, store, reference, platform)
     }
 
     pub(crate) fn pull_session<'a>(

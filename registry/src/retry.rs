@@ -8,6 +8,7 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::time::{Duration, SystemTime};
 
 use crate::event::{Event, Progress};
+use crate::net::Waiter;
 use crate::request::RequestError;
 
 /// How patient to be.
@@ -66,6 +67,7 @@ impl Patience {
     /// Does something until it succeeds, fails for good, or patience ends.
     pub(crate) fn retry<T>(
         &self,
+        net: Waiter<'_>,
         progress: Progress<'_>,
         mut attempt: impl FnMut() -> Result<T, RequestError>,
     ) -> Result<T, RequestError> {
@@ -78,7 +80,7 @@ impl Patience {
             failures += 1;
             let Some(wait) = self.wait(failures, error.outlook()) else { return Err(error) };
             progress(Event::Retrying { doing: error.doing().to_owned(), because: error.to_string(), wait });
-            std::thread::sleep(wait);
+            net.sleep(wait)?;
         }
     }
 }

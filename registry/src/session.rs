@@ -6,6 +6,7 @@
 //! registry's own origin alone.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -135,7 +136,7 @@ impl<'a> Session<'a> {
     /// Makes a call, again where its failure may pass, and gives the answer if its status is one of
     /// those.
     pub(crate) fn call(&self, call: &Call, accepted: &[u16]) -> Result<Response, RequestError> {
-        self.registry.options().patience.retry(self.progress, || self.call_once(call, accepted))
+        self.registry.options().patience.retry(self.registry.net(), self.progress, || self.call_once(call, accepted))
     }
 
     /// Makes a call a single time.
@@ -154,6 +155,12 @@ impl<'a> Session<'a> {
         let host = host_of(response.url());
         let stall = self.endpoint.clients.timeouts().stall;
         self.registry.net().wait(read_bounded(response, limit_bytes, &host, doing, stall))
+    }
+
+    /// The same, for who waits for it.
+    pub(crate) fn refused(&self, response: Response, call: &Call) -> RequestError {
+        let Err(error) = self.registry.net().wait(async { Err::<Infallible, _>(self.refusal(response, call).await) });
+        error
     }
 
     /// Turns an answer with an unwelcome status into an error.

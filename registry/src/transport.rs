@@ -1,7 +1,6 @@
-//! Connections: the thread that drives them, TLS, proxies, and sending one [`Call`].
+//! Connections: TLS, proxies, and sending one [`Call`].
 //!
-//! Async stays in here and in `session.rs`. One thread drives all sockets; whoever needs an answer
-//! blocks on [`Net::wait`]. No redirect is followed by itself: where one may lead is decided here.
+//! Async stays in here, in `net.rs` and in `session.rs`. No redirect is followed by itself: where one may lead is decided here.
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -10,8 +9,6 @@ use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, HeaderValue, LOCATION};
 use reqwest::{Certificate, Client, Identity, Response, Url};
-use tokio::runtime::{Handle, Runtime};
-use tokio::time::error::Elapsed;
 
 use crate::Host;
 use crate::host::is_loopback;
@@ -49,57 +46,6 @@ pub enum TlsVerify {
     Always,
     /// Any certificate will do, and plain HTTP where TLS is not spoken.
     Never,
-}
-
-/// The thread that drives all connections.
-#[derive(Debug)]
-pub(crate) struct Net {
-    handle: Handle,
-    stop: Option<tokio::sync::oneshot::Sender<()>>,
-    thread: Option<std::thread::JoinHandle<()>>,
-}
-
-impl Net {
-    pub(crate) fn start() -> std::io::Result<Self> {
-        // Fails only if a provider is installed already, which is as good.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let runtime: Runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let handle = runtime.handle().clone();
-        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-        let thread = std::thread::Builder::new().name("registry".into()).spawn(move || {
-            let _ = runtime.block_on(stopped);
-            runtime.shutdown_background();
-        })?;
-        Ok(Self { handle, stop: Some(stop), thread: Some(thread) })
-    }
-
-    /// Blocks this thread until the future is done.
-    pub(crate) fn wait<T>(&self, future: impl Future<Output = T>) -> T {
-        self.handle.block_on(future)
-    }
-
-    /// Blocks this thread until the future is done, or the time is up.
-    pub(crate) fn wait_within<T>(&self, limit: Duration, future: impl Future<Output = T>) -> Result<T, Elapsed> {
-        // The timer is made inside: outside of the runtime there is none.
-        self.handle.block_on(async { tokio::time::timeout(limit, future).await })
-    }
-
-    /// Lets the driving thread work on something by itself.
-    pub(crate) fn spawn<T: Send + 'static>(
-        &self,
-        future: impl Future<Output = T> + Send + 'static,
-    ) -> tokio::task::JoinHandle<T> {
-        self.handle.spawn(future)
-    }
-}
-
-impl Drop for Net {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
 }
 
 /// The clients that speak to one registry, and to where it redirects.

@@ -135,7 +135,7 @@ impl Upload<'_> {
             let patience = &self.session.registry.options().patience;
             let Some(wait) = patience.wait(failures, outlook(request, failures)) else { return Err(error) };
             (self.session.progress)(Event::Retrying { doing: self.doing(), because: error.to_string(), wait });
-            std::thread::sleep(wait);
+            self.session.registry.net().sleep(wait).map_err(RequestError::from)?;
             if self.is_there()? {
                 break;
             }
@@ -153,14 +153,13 @@ impl Upload<'_> {
         let call = Call::new(Method::PUT, url, self.doing());
         let authorization = self.authorization(&call.url, refused)?;
         let response = self.stream(&call, authorization.as_ref(), source)?;
-        let net = self.session.registry.net();
         match (response.status().as_u16(), authorization) {
             (201 | 204, _) => Ok(()),
             (401, Some(header)) => {
-                let error = net.wait(self.session.refusal(response, &call));
+                let error = self.session.refused(response, &call);
                 Err(Attempt::Unauthorized(header, Box::new(error.into())))
             }
-            _ => Err(net.wait(self.session.refusal(response, &call)).into()),
+            _ => Err(self.session.refused(response, &call).into()),
         }
     }
 
@@ -216,11 +215,13 @@ impl Upload<'_> {
         fed?;
         let (host, doing, after) = (endpoint.host.to_string(), self.doing(), endpoint.clients.timeouts().commit);
         let broken = |reason: String| RequestError::Broken { host: host.clone(), doing: doing.clone(), reason };
-        match net.wait_within(after, answer) {
-            Ok(Ok(Ok(response))) => Ok(response),
-            Ok(Ok(Err(error))) => Err(RequestError::from_transport(&host, &doing, &error).into()),
-            Ok(Err(stopped)) => Err(broken(stopped.to_string()).into()),
-            Err(_) => Err(RequestError::Stalled { host, doing, after }.into()),
+        let abort = answer.abort_handle();
+        let answered = net.wait_within(after, answer).inspect_err(|_| abort.abort()).map_err(RequestError::from)?;
+        match answered {
+            Some(Ok(Ok(response))) => Ok(response),
+            Some(Ok(Err(error))) => Err(RequestError::from_transport(&host, &doing, &error).into()),
+            Some(Err(stopped)) => Err(broken(stopped.to_string()).into()),
+            None => Err(RequestError::Stalled { host, doing, after }.into()),
         }
     }
 
@@ -241,10 +242,10 @@ impl Upload<'_> {
             if sent_bytes > self.size_bytes {
                 break;
             }
-            match net.wait_within(stall, sender.send(Ok(chunk))) {
-                Ok(Ok(())) => {}
-                Ok(Err(_)) => return Ok(()),
-                Err(_) => {
+            match net.wait_within(stall, sender.send(Ok(chunk))).map_err(RequestError::from)? {
+                Some(Ok(())) => {}
+                Some(Err(_)) => return Ok(()),
+                None => {
                     let (host, doing) = (self.session.endpoint.host.to_string(), self.doing());
                     return Err(RequestError::Stalled { host, doing, after: stall }.into());
                 }

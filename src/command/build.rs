@@ -28,6 +28,7 @@ use super::access::{Access, AccessArgs};
 use super::compression::CompressionArgs;
 use super::steps::foretell;
 use crate::context::{Context, fancy_stderr};
+use crate::interrupt::INTERRUPTED;
 use crate::report::Failure;
 use crate::sources::{Images, Refresh};
 use crate::ui::images_only::ImagesOnly;
@@ -156,22 +157,21 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode, Failure> {
     let style = if args.quiet { Style::Quiet } else { args.progress };
     match build(args, style, context) {
         Err(Failure::Error(error)) if style == Style::Json => {
-            json::write(&serde_json::json!({"event": "error", "message": crate::report::with_causes(error.as_ref())}));
-            Err(Failure::Status(1))
+            let (message, status) = match context.is_interrupted() {
+                true => ("cancelled".to_owned(), INTERRUPTED),
+                false => (crate::report::with_causes(error.as_ref()), 1),
+            };
+            json::write(&serde_json::json!({"event": "error", "message": message}));
+            Err(Failure::Status(status))
         }
         ended => ended,
     }
 }
 
 fn build(args: &Args, style: Style, context: &Context) -> Result<ExitCode, Failure> {
-    let store = context.store()?;
-    let cancel = builder::Cancel::default();
-    crate::interrupt::cancel_on_signals(&cancel)?;
+    let store = context.store_until_interrupted()?;
     let images = Images::new(store.clone(), args.pull.map_or(Refresh::Missing, Into::into), args.access()?);
-    let mut request = match args.request(&store, &images, &cancel) {
-        Err(_) if cancel.is_cancelled() => return Ok(ExitCode::from(130)),
-        other => other?,
-    };
+    let mut request = args.request(&store, &images)?;
     if !args.call.is_build() {
         request.platform = args.platforms.each()?.swap_remove(0);
         request.contexts = args.contexts(&store, request.platform.as_ref())?;
@@ -249,15 +249,11 @@ impl Args {
 fn explain(error: BuildError, request: &BuildRequest, style: Style) -> Failure {
     if style == Style::Json {
         json::write(&json::error(&error, &request.dockerfile));
-        return Failure::Status(if matches!(error, BuildError::Cancelled) { 130 } else { 1 });
+        return Failure::Status(if matches!(error, BuildError::Cancelled) { INTERRUPTED } else { 1 });
     }
     let colours = if fancy_stderr() { Colours::Kept } else { Colours::Dropped };
     let source = &request.dockerfile;
     match &error {
-        BuildError::Cancelled => {
-            eprint_block("cancelled");
-            return Failure::Status(130);
-        }
         BuildError::Dockerfile(diagnostics) => {
             for found in diagnostics.iter().filter(|found| found.is_error()) {
                 eprint_block(&excerpt::diagnostic(source, found, colours));

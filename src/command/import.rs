@@ -1,7 +1,7 @@
 //! `kiln import`
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::Read;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -11,6 +11,7 @@ use store::refs::TaggedImage;
 use store::{Platform, Reference, StoreError};
 
 use crate::context::Context;
+use crate::interrupt::stdin;
 use crate::report::{Failure, UsageError};
 
 /// Make an image of a root filesystem in a tar archive
@@ -40,9 +41,9 @@ struct CannotImport {
 
 /// Imports and prints the image's id.
 pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode, Failure> {
-    let store = context.store()?;
+    let store = context.store_until_interrupted()?;
     let archive: Box<dyn Read + Send> = if args.file.as_os_str() == "-" {
-        Box::new(io::stdin())
+        Box::new(stdin(store.cancel()))
     } else {
         let file = File::open(&args.file).map_err(StoreError::io("open", &args.file))?;
         if file.metadata().is_ok_and(|metadata| metadata.is_dir()) {

@@ -1,12 +1,12 @@
 //! `kiln load`
 
-use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use store::archive::{LoadOptions, Source};
 
 use crate::context::Context;
+use crate::interrupt::stdin;
 use crate::report::Failure;
 
 /// Load images from an archive: docker-archive or OCI layout, compressed or not, or a layout's directory
@@ -25,10 +25,10 @@ pub(crate) struct Args {
 
 /// Loads, and prints what the images are called.
 pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode, Failure> {
-    let store = context.store()?;
+    let store = context.store_until_interrupted()?;
     let source = match &args.input {
         Some(path) if path.as_os_str() != "-" => Source::open(&store, path)?,
-        _ => Source::read(&store, io::stdin())?,
+        _ => Source::read(&store, stdin(store.cancel()))?,
     };
     let options = LoadOptions { platform: args.platform.clone() };
     for loaded in store.load(&source, &options)? {

@@ -28,7 +28,7 @@ pub(crate) struct Args {
 
 /// Pulls and prints the full name.
 pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode, Failure> {
-    let store = context.store()?;
+    let store = context.store_until_interrupted()?;
     let style = if args.quiet { Style::Quiet } else { Style::Auto };
     let view = TransferView::new(style);
     let platform = args.platform.clone().unwrap_or_else(Platform::host);

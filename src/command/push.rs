@@ -29,7 +29,7 @@ pub(crate) struct Args {
 
 /// Pushes one tag, or all of a repository.
 pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode, Failure> {
-    let store = context.store()?;
+    let store = context.store_until_interrupted()?;
     let registry = registry(args.tls.verify())?;
     let style = if args.quiet { Style::Quiet } else { Style::Auto };
     let names = if args.all_tags { all_tags(&store, &args.name)? } else { vec![args.name.clone()] };

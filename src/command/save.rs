@@ -42,7 +42,7 @@ enum Format {
 
 /// Saves the images with the names that they were asked for by.
 pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode, Failure> {
-    let store = context.store()?;
+    let store = context.store_until_interrupted()?;
     let save = Save {
         images: args.images.iter().map(|text| saved(&store, text)).collect::<Result<_, _>>()?,
         format: if args.format == Format::DockerArchive { ArchiveFormat::Docker } else { ArchiveFormat::Oci },

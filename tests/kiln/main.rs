@@ -11,6 +11,7 @@ mod containers;
 mod faults;
 mod health;
 mod house;
+mod interrupts;
 mod limits;
 mod namespaces;
 mod options;

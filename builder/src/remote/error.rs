@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use store::StoreError;
+use store::{Cancelled, StoreError};
 
 use super::address::Checksum;
 use crate::source::SourceError;
@@ -12,7 +12,7 @@ use crate::source::SourceError;
 pub enum RemoteError {
     /// Somebody asked for an end.
     #[error("cancelled")]
-    Cancelled,
+    Cancelled(#[from] Cancelled),
     /// The server does not give it.
     #[error(transparent)]
     Source(#[from] SourceError),

@@ -16,7 +16,7 @@ use store::action::Part;
 use store::fs::{Dir, Kind};
 use store::scan::{Attributes, Ownership, Scan, ScanOptions, Times, Verdict, scan};
 use store::tree::{Directory, Entry, HardLinks, Leaf, Metadata, Node, Timestamp};
-use store::{RelPath, Tree};
+use store::{Cancelled, RelPath, Tree};
 
 use super::RemoteError;
 use super::address::{GitDirectory, GitSource, Submodules, redacted, split_url, unescaped};
@@ -234,7 +234,7 @@ impl<'a> Git<'a> {
                 return Err(if is_late {
                     RemoteError::Slow { doing, repository, limit: LIMIT }
                 } else {
-                    RemoteError::Cancelled
+                    Cancelled.into()
                 });
             }
             std::thread::sleep(POLL);

@@ -40,9 +40,7 @@ pub(super) fn fetch(fetcher: &Fetcher<'_>, source: &UrlSource) -> Result<Fetched
     };
     let mut file = tempfile_of(fetcher)?;
     let answer = fetcher.sources.download(&wanted, &mut file, fetcher.report);
-    if fetcher.cancel.is_cancelled() {
-        return Err(RemoteError::Cancelled);
-    }
+    fetcher.cancel.check()?;
     let (validators, mtime) = match (answer?, &known) {
         (Answer::Unchanged, Some(known)) => return Ok(fetcher.hit(fetch.key, known)),
         (Answer::Unchanged, None) => (Validators::default(), None),

@@ -11,7 +11,7 @@ use super::{Rootfs, Solved, Solver, Value, at};
 use crate::error::{BuildError, StepError};
 use crate::graph::{Archives, RemoteOp, Vertex};
 use crate::progress::Event;
-use crate::remote::{Fetcher, RemoteError};
+use crate::remote::Fetcher;
 
 impl Solver<'_> {
     /// Fetches what a step or a named context needs; in a dry run, too, as with base images.
@@ -26,10 +26,7 @@ impl Solver<'_> {
             cancel: &self.stop,
             report: &|transfer| self.progress.report(Event::Transfer { step, transfer }),
         };
-        let fetched = fetcher.fetch(&op.remote).map_err(|error| match error {
-            RemoteError::Cancelled => BuildError::Cancelled,
-            error => at(vertex, error.into()),
-        })?;
+        let fetched = fetcher.fetch(&op.remote).map_err(|error| at(vertex, error.into()))?;
         let layer = match op.archive {
             Archives::Keep => fetched.layer,
             Archives::Unpack => unpacked(self.store, fetched.layer).map_err(|error| at(vertex, error))?,

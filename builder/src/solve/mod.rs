@@ -62,7 +62,7 @@ pub enum Mode {
 pub struct Solver<'a> {
     /// What the user asked for.
     pub request: &'a BuildRequest,
-    /// Where everything is kept.
+    /// Where everything is kept, for work that ends when `stop` is set.
     pub store: &'a Store,
     /// Where images come from.
     pub sources: &'a dyn ImageSource,
@@ -134,7 +134,7 @@ impl Solver<'_> {
         self.progress.report(Event::Started { step: id.step() });
         match self.op(id, vertex, inputs) {
             Ok(solved) => Ok(Arc::new(self.finished(vertex, solved, started.elapsed()))),
-            Err(error) => Err(self.failed(vertex, error, started.elapsed())),
+            Err(error) => Err(self.failed(vertex, error.told(), started.elapsed())),
         }
     }
 
@@ -159,7 +159,7 @@ impl Solver<'_> {
             let step = vertex.step.id;
             let report = |transfer| self.progress.report(Event::Transfer { step, transfer });
             let is_read = self.request.squash != Squash::None || reads(self.graph, id);
-            let had = if is_read { self.sources.fetch(image, &report) } else { self.sources.note(image) };
+            let had = if is_read { self.sources.fetch(image, &self.stop, &report) } else { self.sources.note(image) };
             had.map_err(|source| BuildError::Image { span: vertex.step.span, suggestion: None, source })?;
         }
         Ok(Solved::source(Value::Rootfs(Arc::new(Rootfs::of_image(image.layers().to_vec())))))

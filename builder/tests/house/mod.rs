@@ -42,7 +42,7 @@ impl FakeSource {
 }
 
 impl ImageSource for FakeSource {
-    fn resolve(&self, reference: &Reference, _: &Platform) -> Result<ResolvedImage, SourceError> {
+    fn resolve(&self, reference: &Reference, _: &Platform, _: &Cancel) -> Result<ResolvedImage, SourceError> {
         if reference.familiar() != "base:latest" {
             return Err(SourceError::NotFound { reference: reference.familiar() });
         }
@@ -53,7 +53,7 @@ impl ImageSource for FakeSource {
         unreachable!("the base is in the store")
     }
 
-    fn fetch(&self, _: &ResolvedImage, _: &(dyn Fn(Transfer) + Sync)) -> Result<(), SourceError> {
+    fn fetch(&self, _: &ResolvedImage, _: &Cancel, _: &(dyn Fn(Transfer) + Sync)) -> Result<(), SourceError> {
         unreachable!("the base is in the store")
     }
 

@@ -155,7 +155,8 @@ impl Registry {
         }
         let family = if options.family == Family::AsItCame { bundle.family } else { options.family };
         let options = &PushOptions { family, ..options.clone() };
-        let sender = Sender { registry: self, store, reference, options, progress };
+        let registry = &self.ending_with(store.cancel());
+        let sender = Sender { registry, store, reference, options, progress };
         match &bundle.index {
             None => {
                 let Member { image, annotations, .. } = &bundle.members[0];

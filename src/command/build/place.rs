@@ -9,12 +9,13 @@ use std::path::Path;
 
 use builder::context::{locate, locate_in_layer, newest, unpack};
 use builder::progress::Transfer;
-use builder::remote::{Fetched, Fetcher, Remote, RemoteError};
+use builder::remote::{Fetched, Fetcher, Remote};
 use builder::request::{ContextDirectory, DockerfileText, MainContext, NamedContext};
 use store::archive::{LayoutImage, LoadOptions, Source};
 use store::tree::Timestamp;
 use store::{Contents, DiffId, Platform, Reference, Store, StoreError};
 
+use crate::interrupt::stdin;
 use crate::report::{Failure, UsageError};
 use crate::sources::LAYOUTS;
 
@@ -122,13 +123,10 @@ fn layout_image(name: &str, text: &str, store: &Store, platform: Option<Platform
 
 fn on_stdin(file: Option<&Path>, fetcher: &Fetcher<'_>) -> Result<Found, Failure> {
     let mut spool = spool(fetcher.store)?;
-    let mut stdin = std::io::stdin().lock();
+    let mut stdin = stdin(fetcher.cancel);
     let mut buffer = vec![0; 1 << 16];
     loop {
         let count = stdin.read(&mut buffer)?;
-        if fetcher.cancel.is_cancelled() {
-            return Err(RemoteError::Cancelled.into());
-        }
         if count == 0 {
             break;
         }
@@ -193,7 +191,7 @@ fn in_directory(context: &Path, file: Option<&Path>, fetcher: &Fetcher<'_>) -> R
 /// A Dockerfile on standard input or by its URL.
 fn elsewhere(file: &Path, fetcher: &Fetcher<'_>) -> Result<DockerfileText, Failure> {
     if is_stdin(file) {
-        return short(std::io::stdin().lock(), "<stdin>".into());
+        return short(stdin(fetcher.cancel), "<stdin>".into());
     }
     match Remote::parse(&file.to_string_lossy())? {
         Some(remote @ Remote::Url(_)) => text_of(&mut downloaded(fetcher, &remote)?.0, remote.to_string()),

@@ -5,7 +5,6 @@ use std::path::Path;
 
 use builder::ImageSource;
 use builder::graph::Lookup;
-use builder::progress::Cancel;
 use builder::remote::Fetcher;
 use builder::request::{BuildRequest, CacheUse, NamedContext, SecretSource, StageChoice};
 use builder::squash::Squash;
@@ -77,12 +76,7 @@ const PROXIES: [&str; 10] = [
 
 impl Args {
     /// What the flags ask for.
-    pub(super) fn request(
-        &self,
-        store: &Store,
-        sources: &dyn ImageSource,
-        cancel: &Cancel,
-    ) -> Result<BuildRequest, Failure> {
+    pub(super) fn request(&self, store: &Store, sources: &dyn ImageSource) -> Result<BuildRequest, Failure> {
         self.accepted.check()?;
         self.times.check(&self.build_args)?;
         let build_args = self.arguments()?;
@@ -93,14 +87,14 @@ impl Args {
             secrets: &secrets,
             clock: self.times.clock(&build_args),
             lookup: if self.no_cache { Lookup::Fresh } else { Lookup::Cached },
-            cancel,
+            cancel: store.cancel(),
             report: &place::untold,
         };
         let found = place::find(&self.context, self.file.as_deref(), self.ignorefile.as_deref(), &fetcher)?;
         let mut request = BuildRequest::new(found.dockerfile);
         request.context = found.context;
         request.context_time = found.time;
-        request.cancel = cancel.clone();
+        request.cancel = store.cancel().clone();
         request.target = self.target.clone();
         request.build_args = build_args;
         request.edits = self.edits.edits()?;

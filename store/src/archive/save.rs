@@ -358,9 +358,15 @@ impl Sink for Directory<'_> {
     fn put(&mut self, name: &str, size_bytes: u64, reader: &mut dyn Read) -> io::Result<()> {
         let path = self.0.join(name);
         fs::create_dir_all(path.parent().unwrap_or(self.0))?;
-        let copied = io::copy(&mut reader.take(size_bytes), &mut fs::File::create(&path)?)?;
-        if copied == size_bytes { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+        let beside = self.0.join(format!("{name}.part"));
+        let written = write_whole(&beside, size_bytes, reader).and_then(|()| fs::rename(&beside, &path));
+        written.inspect_err(|_| drop(fs::remove_file(&beside)))
     }
+}
+
+fn write_whole(path: &Path, size_bytes: u64, reader: &mut dyn Read) -> io::Result<()> {
+    let copied = io::copy(&mut reader.take(size_bytes), &mut fs::File::create(path)?)?;
+    if copied == size_bytes { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
 }
 
 /// What the index of a layout names; nothing, if there is no layout.

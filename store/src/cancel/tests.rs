@@ -121,6 +121,15 @@ fn visible(store: &Store) -> Vec<std::path::PathBuf> {
     found
 }
 
+/// Files of a layout that are not what their names say.
+fn half_written(layout: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    files(&layout.join("blobs"), &mut found);
+    let name = |path: &Path| path.file_name().unwrap().to_string_lossy().into_owned();
+    let is_half = |path: &std::path::PathBuf| crate::Digest::of(&std::fs::read(path).unwrap()).hex() != name(path);
+    found.into_iter().filter(is_half).map(|path| name(&path)).collect()
+}
+
 fn files(directory: &Path, found: &mut Vec<std::path::PathBuf>) {
     for entry in std::fs::read_dir(directory).into_iter().flatten() {
         let path = entry.unwrap().path();
@@ -191,6 +200,9 @@ fn saving_and_loading_end() {
     for format in [ArchiveFormat::Docker, ArchiveFormat::Oci] {
         end_everywhere(&store, |store| store.save(&saved(image, format), io::sink()));
     }
+    let layout = store.path().with_file_name("layout");
+    let save = |store: &Store| store.save_directory(&saved(image, ArchiveFormat::Oci), &layout);
+    end_everywhere(&store, |store| save(store).inspect_err(|_| assert_eq!(half_written(&layout), [""; 0])));
     let archive = archive();
     let loaded = end_everywhere(&other, |store| -> Result<_, ArchiveError> {
         store.load(&Source::read(store, &*archive)?, &LoadOptions::default())

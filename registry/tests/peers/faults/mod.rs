@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use ::registry::{Cause, Credentials, Event, Options, PullError, Registry, RequestError, ResolveError};
-use store::{ImageId, Platform, Store};
+use ::registry::{Cause, Credentials, Event, Options, PullError, PushOptions, Registry, RequestError, ResolveError};
+use store::{Cancel, Cancelled, ImageId, Platform, Store};
 
 pub(crate) use self::registry::Fake;
 use crate::harness::*;
@@ -95,6 +95,50 @@ fn a_lying_content_range_is_not_believed() {
     });
     assert_eq!(image.unwrap().0, layout.config_digest);
     assert_eq!(fake.requests("GET", &layout.manifest.layers[0].digest.to_string()).len(), 3);
+}
+
+/// However a pull is ended, what came of it is nothing: while it asks, while it waits, in the middle of a layer.
+#[test]
+fn a_pull_ends_when_somebody_asks() {
+    let layout = Layout::new(&[3 << 20, 1 << 20]);
+    let layer = layout.manifest.layers[0].digest.to_string();
+    let fake = Fake::start(move |request, honest| match is_blob(request) && request.target.ends_with(&layer) {
+        true => honest().stalled(100_000, Duration::from_secs(3600)),
+        false => honest(),
+    });
+    fake.hold("v1", &layout);
+    let (_directory, store) = store();
+    let reference = fake.reference("a/b:v1");
+    // The last ones are spent on a server that has fallen silent.
+    for looks in [0, 1, 2, 3, 5, 8, 20, 60] {
+        let ending = store.ending_with(&Cancel::after_looks(looks));
+        let ended = anonymous().pull(&ending, &reference, &Platform::host(), &silent).unwrap_err();
+        assert!(Cancelled::is_cause_of(&ended), "{looks}: {ended:?}");
+        assert_eq!(store.tags().unwrap(), [], "{looks}");
+        assert_eq!(store.image_ids().unwrap(), [], "{looks}");
+    }
+}
+
+/// No request is made once nobody wants the answer, and the next push does what is left.
+#[test]
+fn a_push_ends_when_somebody_asks() {
+    let fake = Fake::honest();
+    let layout = Layout::new(&[3 << 20]);
+    fake.hold("v1", &layout);
+    let (_directory, store) = store();
+    let image = anonymous().pull(&store, &fake.reference("a/b:v1"), &Platform::host(), &silent).unwrap().image;
+    let other = Fake::honest();
+    let mut ended = 0;
+    for looks in (0..).map(|exponent| (1 << exponent) - 1) {
+        let ending = store.ending_with(&Cancel::after_looks(looks));
+        match anonymous().push(&ending, image, &other.reference("c/d:v1"), &PushOptions::default(), &silent) {
+            Ok(_) => break,
+            Err(error) => assert!(Cancelled::is_cause_of(&error), "{looks}: {error:?}"),
+        }
+        assert!(looks > 0 || other.held.lock().unwrap().requests.is_empty());
+        ended += 1;
+    }
+    assert!(ended > 3, "nobody looked more than {ended} times");
 }
 
 #[test]
