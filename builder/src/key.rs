@@ -15,7 +15,7 @@
 //! | | `network`, `security` | as requested, not what the machine made of it |
 //! | | `host`, `hostname`, `shm size`, `limit NAME` | commands see them; of a host the name only |
 //! | | `image's file` | files of `/etc` that are not kiln's |
-//! | | `capability`, `no capability`, `group`, `system calls`, `new privileges`, `users`, `device /target` | where they are not Docker's |
+//! | | `capability`, `no capability`, `group`, `system calls`, `new privileges`, `users`, `namespace of the host`, `device /target` | where they are not Docker's |
 //! | | `volume /target` | the machine's path, not what is there |
 //! | | `platform`, `epoch` | commands see them |
 //! | COPY, ADD | `source` | id of each file or directory that is copied, after ignore rules and `--exclude` |
@@ -33,7 +33,7 @@
 
 use std::collections::BTreeMap;
 
-use run::sandbox::{Capability, CapabilitySet, Seccomp, UserNamespace};
+use run::sandbox::{Belonging, Capability, CapabilitySet, Seccomp, Sharing as Namespaces, UserNamespace};
 use store::action::Part;
 use store::tree::{Metadata, Timestamp};
 use store::{ActionKey, ObjectId, RelPath, TreeId};
@@ -208,7 +208,7 @@ fn mount_part(mount: &Mount, bound: &dyn Fn() -> String) -> Part {
 
 /// Nothing for what Docker gives: most builds say nothing of it.
 fn privilege_parts(privileges: &Privileges) -> Vec<Part> {
-    let Privileges { capabilities, seccomp, no_new_privileges, groups, users, devices } = privileges;
+    let Privileges { capabilities, seccomp, no_new_privileges, groups, users, namespaces, devices } = privileges;
     let usual = CapabilitySet::docker_default();
     let mut parts = Vec::new();
     for capability in Capability::all() {
@@ -227,6 +227,12 @@ fn privilege_parts(privileges: &Privileges) -> Vec<Part> {
     }
     if *users == UserNamespace::Host {
         parts.push(Part::text("users", "host"));
+    }
+    let Namespaces { ipc, processes, names, cgroups } = namespaces;
+    for (name, whose) in [("ipc", ipc), ("processes", processes), ("names", names), ("cgroups", cgroups)] {
+        if *whose != Belonging::Own {
+            parts.push(Part::text("namespace of the host", name));
+        }
     }
     let device =
         |Device { source, target }: &Device| Part::text(format!("device {target}"), source.display().to_string());
@@ -381,6 +387,8 @@ mod tests {
             changed(|run| run.privileges.seccomp = Seccomp::Unconfined),
             changed(|run| run.privileges.no_new_privileges = true),
             changed(|run| run.privileges.users = UserNamespace::Host),
+            changed(|run| run.privileges.namespaces.names = Belonging::Host),
+            changed(|run| run.privileges.namespaces.ipc = Belonging::Host),
             changed(|run| run.privileges.devices.push(device.clone())),
             changed(|run| run.kept_files.push(EtcFile::Hosts)),
             changed(|run| run.kept_files.push(EtcFile::Hostname)),

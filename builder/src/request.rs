@@ -58,7 +58,7 @@ pub struct BuildRequest {
     pub dns: Dns,
     /// `--no-hosts`, `--no-hostname`, `--dns none`: what RUN sees of the image's own `/etc`.
     pub kept_files: Vec<EtcFile>,
-    /// `--cap-add`, `--cap-drop`, `--security-opt`, `--group-add`, `--userns`, `--device`
+    /// `--cap-add`, `--cap-drop`, `--security-opt`, `--group-add`, `--userns`, `--pid` and the like, `--device`
     pub privileges: Privileges,
     /// `--volume`
     pub volumes: Vec<Volume>,

@@ -73,12 +73,27 @@ fn namespaces_are_each_step_s_own() {
             ("--isolation=chroot", "--isolation=chroot is not supported"),
             ("--isolation=x", "--isolation=x is not supported"),
             ("--userns=keep-id", "--userns=keep-id is not supported"),
-            ("--pid=host", "--pid=host is not supported"),
+            ("--pid=container:x", "--pid=container:x is not supported"),
             ("--ipc=/proc/1/ns/ipc", "--ipc=/proc/1/ns/ipc is not supported"),
-            ("--uts=host", "--uts=host is not supported"),
-            ("--cgroupns=host", "--cgroupns=host is not supported"),
         ] {
             build(&session, "bad", "FROM busybox\n", &[flag]).fails(1).says(&[words]);
+        }
+    }
+}
+
+/// Rule C063: namespaces can be the host's, and what a step started does not outlive it there either.
+#[test]
+fn namespaces_can_be_the_host_s() {
+    let names: Vec<String> = ["uts", "ipc", "pid", "cgroup"].map(|name| format!("/proc/self/ns/{name}")).into();
+    let own: Vec<_> = names.iter().map(|name| std::fs::read_link(name).expect("a namespace")).collect();
+    for session in everybody() {
+        let dockerfile = format!("FROM busybox\nRUN readlink {} > /ns; sleep 7654 & true\n", names.join(" "));
+        for (flag, place) in [("--uts=host", 0), ("--ipc=host", 1), ("--pid=host", 2), ("--cgroupns=host", 3)] {
+            build(&session, "app", &dockerfile, &[flag]).ok();
+            let seen = session.run("app", "cat /ns");
+            for (index, (seen, own)) in seen.lines().zip(&own).enumerate() {
+                assert_eq!(seen == own.to_str().expect("UTF-8"), index == place, "{flag}: {} is {seen}", names[index]);
+            }
         }
     }
 }

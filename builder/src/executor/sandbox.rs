@@ -75,6 +75,7 @@ fn spec(execution: &Execution<'_>) -> Spec {
     spec.seccomp = privileges.seccomp;
     spec.no_new_privileges = privileges.no_new_privileges;
     spec.user_namespace = privileges.users;
+    spec.sharing = privileges.namespaces;
     spec.mounts = execution.mounts.iter().map(mount).collect();
     spec.network = match execution.network {
         Network::Default => sandbox::Network::Host { abstract_sockets: AbstractSockets::Shut },

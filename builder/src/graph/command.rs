@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use run::sandbox::{CapabilitySet, Dns, EtcFile, Seccomp, Swap, UserNamespace};
+use run::sandbox::{CapabilitySet, Dns, EtcFile, Seccomp, Sharing as Namespaces, Swap, UserNamespace};
 use store::{Platform, RelPath};
 
 use super::{Clock, VertexId};
@@ -88,6 +88,8 @@ pub struct Privileges {
     pub groups: Vec<String>,
     /// Whether root inside is root outside (`--userns`).
     pub users: UserNamespace,
+    /// Which further namespaces are the machine's (`--pid`, `--ipc`, `--uts`, `--cgroupns`).
+    pub namespaces: Namespaces,
     /// Device nodes of the machine (`--device`).
     pub devices: Vec<Device>,
 }
@@ -101,6 +103,7 @@ impl Default for Privileges {
             no_new_privileges: false,
             groups: Vec::new(),
             users: UserNamespace::Mapped,
+            namespaces: Namespaces::default(),
             devices: Vec::new(),
         }
     }

@@ -1,8 +1,7 @@
 //! The flags of `kiln build` that are about the box of its RUN steps: namespaces, devices, and the
 //! files of `/etc` that kiln writes.
 //!
-//! What other tools let their users choose and kiln has one way for is taken with the value that
-//! names this way, and refused with any other.
+//! Namespaces are a step's own unless they are the machine's; there are no other boxes to share with.
 
 use std::net::IpAddr;
 use std::os::unix::fs::FileTypeExt;
@@ -11,7 +10,7 @@ use std::str::FromStr;
 
 use builder::graph::Device;
 use builder::request::BuildRequest;
-use run::sandbox::{EtcFile, UserNamespace};
+use run::sandbox::{Belonging, EtcFile, Sharing, UserNamespace};
 use store::RelPath;
 
 use crate::report::{Failure, UsageError};
@@ -31,13 +30,17 @@ pub(super) struct BoxArgs {
     /// Whose users RUN steps have: private, or host, where root inside is root outside
     #[arg(long, value_name = "MODE")]
     userns: Option<String>,
-    #[arg(long, hide = true, value_name = "MODE")]
-    ipc: Option<String>,
-    #[arg(long, hide = true, value_name = "MODE")]
+    /// Whose processes RUN steps see: private, or host, which implies --userns=host
+    #[arg(long, value_name = "MODE")]
     pid: Option<String>,
-    #[arg(long, hide = true, value_name = "MODE")]
+    /// Whose queues and memory RUN steps see: private, or host, which implies --userns=host
+    #[arg(long, value_name = "MODE")]
+    ipc: Option<String>,
+    /// Whose host name RUN steps see: private, or host
+    #[arg(long, value_name = "MODE")]
     uts: Option<String>,
-    #[arg(long, hide = true, value_name = "MODE")]
+    /// Where paths of cgroups begin in RUN steps: private, or host
+    #[arg(long, value_name = "MODE")]
     cgroupns: Option<String>,
     #[arg(long, hide = true, value_name = "KIND")]
     isolation: Option<String>,
@@ -63,23 +66,36 @@ impl FromStr for NameServer {
 impl BoxArgs {
     /// Puts into a request what the flags ask for.
     pub(super) fn fill(&self, request: &mut BuildRequest) -> Result<(), Failure> {
-        self.check_namespaces()?;
+        self.check_isolation()?;
         let kept = [(self.no_hosts, EtcFile::Hosts), (self.no_hostname, EtcFile::Hostname)];
         request.kept_files.extend(kept.into_iter().filter_map(|(is_kept, file)| is_kept.then_some(file)));
-        request.privileges.users = users(self.userns.as_deref())?;
+        request.privileges.namespaces = self.namespaces()?;
+        request.privileges.users = self.users(&request.privileges.namespaces)?;
         request.privileges.devices = self.devices.iter().map(|text| device(text)).collect::<Result<_, _>>()?;
         Ok(())
     }
 
-    /// Every step has namespaces of its own, which is what buildah calls `oci` and `rootless`.
-    fn check_namespaces(&self) -> Result<(), Failure> {
-        let flags = [("ipc", &self.ipc), ("pid", &self.pid), ("uts", &self.uts), ("cgroupns", &self.cgroupns)];
-        for (name, given) in flags {
-            if let Some(given) = given.as_deref().filter(|given| !matches!(*given, "" | "private" | "container")) {
-                let text = format!("--{name}={given} is not supported: RUN steps have a {name} namespace of their own");
-                return Err(UsageError::wrong(text));
-            }
+    fn namespaces(&self) -> Result<Sharing, Failure> {
+        Ok(Sharing {
+            ipc: belonging("ipc", self.ipc.as_deref())?,
+            processes: belonging("pid", self.pid.as_deref())?,
+            names: belonging("uts", self.uts.as_deref())?,
+            cgroups: belonging("cgroupns", self.cgroupns.as_deref())?,
+        })
+    }
+
+    /// With users of its own a step could do nothing to what it then sees.
+    fn users(&self, namespaces: &Sharing) -> Result<UserNamespace, Failure> {
+        let sees_the_host = namespaces.processes == Belonging::Host || namespaces.ipc == Belonging::Host;
+        match belonging("userns", self.userns.as_deref().filter(|mode| *mode != "auto"))? {
+            Belonging::Host => Ok(UserNamespace::Host),
+            _ if sees_the_host => Ok(UserNamespace::Host),
+            _ => Ok(UserNamespace::Mapped),
         }
+    }
+
+    /// Every step has namespaces of its own, which is what buildah calls `oci` and `rootless`.
+    fn check_isolation(&self) -> Result<(), Failure> {
         match self.isolation.as_deref() {
             None | Some("" | "default" | "oci" | "rootless") => Ok(()),
             Some("chroot") => Err(UsageError::wrong(
@@ -91,11 +107,11 @@ impl BoxArgs {
     }
 }
 
-fn users(mode: Option<&str>) -> Result<UserNamespace, Failure> {
+fn belonging(name: &str, mode: Option<&str>) -> Result<Belonging, Failure> {
     match mode {
-        None | Some("" | "private" | "container" | "auto") => Ok(UserNamespace::Mapped),
-        Some("host") => Ok(UserNamespace::Host),
-        Some(other) => Err(UsageError::Unsupported(format!("--userns={other}")).into()),
+        None | Some("" | "private" | "container") => Ok(Belonging::Own),
+        Some("host") => Ok(Belonging::Host),
+        Some(other) => Err(UsageError::Unsupported(format!("--{name}={other}")).into()),
     }
 }
 
