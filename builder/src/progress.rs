@@ -175,6 +175,8 @@ pub enum Miss {
     /// It was run with the same inputs, but the result is gone: somebody had it forgotten, or it did not
     /// survive a power cut.
     Forgotten,
+    /// Its result is older than the request allows.
+    Expired(Duration),
 }
 
 /// What a step waits for.

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use run::sandbox::{Dns, EtcFile};
 use store::tree::Timestamp;
@@ -68,6 +69,8 @@ pub struct BuildRequest {
     pub timestamps: Timestamps,
     /// `--no-cache`, `--no-cache-filter`
     pub cache: CacheUse,
+    /// `--cache-ttl`: how old the result of a command may be.
+    pub cache_ttl: Option<Duration>,
     /// `--jobs`: how many steps at once.
     pub jobs: NonZeroUsize,
     /// Stops the build when somebody sets it.
@@ -246,6 +249,7 @@ impl BuildRequest {
             limits: Limits::default(),
             timestamps: Timestamps::default(),
             cache: CacheUse::default(),
+            cache_ttl: None,
             jobs: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
             cancel: Cancel::default(),
         }

@@ -14,10 +14,12 @@ mod sandbox;
 mod steps;
 mod times;
 
+use std::fs::File;
 use std::io::{self, Write};
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use builder::error::BuildError;
 use builder::executor::sandbox::SandboxExecutor;
@@ -28,6 +30,7 @@ use super::access::{Access, AccessArgs};
 use super::compression::CompressionArgs;
 use super::steps::foretell;
 use crate::context::{Context, fancy_stderr};
+use crate::format::units::parse_duration;
 use crate::interrupt::INTERRUPTED;
 use crate::report::Failure;
 use crate::sources::{Images, Refresh};
@@ -78,6 +81,9 @@ pub(crate) struct Args {
     /// Run every step of this stage, whatever is cached
     #[arg(long, value_name = "STAGE", value_delimiter = ',')]
     no_cache_filter: Vec<String>,
+    /// Run a step again whose result is older
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    cache_ttl: Option<Duration>,
     /// Whether registries are asked for base images: always, newer, missing, never [default: missing]
     #[arg(long, value_enum, value_name = "WHEN", num_args = 0..=1, require_equals = true, default_missing_value = "always")]
     pull: Option<request::PullArg>,
@@ -142,6 +148,9 @@ pub(crate) struct Args {
     /// Say nothing but the image id
     #[arg(short, long)]
     quiet: bool,
+    /// Write progress, warnings and errors to a file; results stay on standard output
+    #[arg(long, value_name = "FILE")]
+    logfile: Option<PathBuf>,
     /// How progress is shown
     #[arg(long, value_enum, value_name = "STYLE", env = "BUILDKIT_PROGRESS", default_value = "auto")]
     progress: Style,
@@ -154,6 +163,9 @@ pub(crate) struct Args {
 
 /// Builds, delivers, and says what came of it.
 pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode, Failure> {
+    if let Some(file) = &args.logfile {
+        speak_to(file)?;
+    }
     let style = if args.quiet { Style::Quiet } else { args.progress };
     match build(args, style, context) {
         Err(Failure::Error(error)) if style == Style::Json => {
@@ -166,6 +178,14 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode, Failure> {
         }
         ended => ended,
     }
+}
+
+/// From now on standard error is a file.
+fn speak_to(path: &Path) -> Result<(), Failure> {
+    let write = store::StoreError::io("write", path);
+    let opened = File::options().create(true).append(true).open(path);
+    let dup = |file: File| Ok(rustix::stdio::dup2_stderr(file)?);
+    Ok(opened.and_then(dup).map_err(write)?)
 }
 
 fn build(args: &Args, style: Style, context: &Context) -> Result<ExitCode, Failure> {

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
+use builder::dockerfile::go_duration;
 use run::container::options::Ulimit;
 
 /// `1.23GB`: powers of 1000, at most four significant digits, as `docker images` prints sizes.
@@ -81,6 +82,11 @@ pub(crate) fn elapsed(duration: Duration) -> String {
         seconds if seconds >= 60 => format!("{}m{:02}s", seconds / 60, seconds % 60),
         _ => format!("{:.1}s", duration.as_secs_f64()),
     }
+}
+
+/// A duration as Docker reads it; for argument parsers.
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
+    go_duration(text).ok_or_else(|| format!("invalid duration {text:?}: as 1m30s, 1.5s or 500ms, and not negative"))
 }
 
 /// Reads a size as Docker's flags have it; for argument parsers.

@@ -7,7 +7,7 @@ use builder::progress::{Miss, Outcome, Step, StepKind, Wait};
 use store::action::{Difference, FileDifference, Value};
 
 use super::sanitize;
-use crate::format::units::{ago, elapsed, unix_time};
+use crate::format::units::{ago, elapsed, rough, unix_time};
 
 /// `[build 2/3] RUN make`
 pub(crate) fn title(step: &Step) -> String {
@@ -57,6 +57,7 @@ pub(crate) fn reasons(miss: &Miss) -> Vec<String> {
         Miss::New => vec!["no earlier run of it is known".to_owned()],
         Miss::NoCache => vec!["of --no-cache".to_owned()],
         Miss::Collected(at) => vec![format!("its result was collected {}", ago(unix_time(*at)).to_lowercase())],
+        Miss::Expired(longest) => vec![format!("its result is older than {}", rough(*longest).to_lowercase())],
         Miss::Forgotten => vec!["its result is no longer in the store".to_owned()],
         Miss::Changed(differences) => {
             differences.iter().filter(|one| !is_explained(one, differences)).flat_map(difference).collect()

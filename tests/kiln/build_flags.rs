@@ -367,3 +367,33 @@ fn layers_are_compressed_as_the_flags_say() {
         build(&session, "app", "FROM busybox\n", flags).fails(1).says(&[words]);
     }
 }
+
+/// Rule C066: a result that is too old is made anew; copies are not, as they depend on their inputs alone.
+#[test]
+fn old_results_are_made_anew() {
+    let Some(session) = Session::with_busybox() else { return };
+    let dockerfile = "FROM busybox\nCOPY <<EOF /copied\nx\nEOF\nRUN echo ran\n";
+    build(&session, "app", dockerfile, &[]).ok();
+    let young = build(&session, "app", dockerfile, &["--cache-ttl", "24h"]).ok();
+    assert!(!young.stderr.contains("runs because"), "{}", young.stderr);
+    let old = build(&session, "app", dockerfile, &["--cache-ttl", "0"]).ok();
+    old.says(&["runs because its result is older than", "ran", "CACHED"]);
+    build(&session, "app", dockerfile, &["--cache-ttl=soon"]).fails(125).says(&["invalid duration"]);
+}
+
+/// Rule C038: what is said goes to a file, what comes out does not.
+#[test]
+fn what_is_said_goes_to_a_file() {
+    let Some(session) = Session::with_busybox() else { return };
+    let file = session.path("log");
+    let flag = ["--logfile", file.to_str().expect("UTF-8")];
+    let context = session.context("app", "FROM busybox\nRUN echo heard\n");
+    let context = context.to_str().expect("UTF-8");
+    let ran = session.kiln([&["build", "-q"], &flag[..], &[context]].concat()).ok();
+    assert!(ran.stdout.starts_with("sha256:") && ran.stderr.is_empty(), "{} {}", ran.stdout, ran.stderr);
+    session.kiln([&["build", "--no-cache"], &flag[..], &[context]].concat()).ok();
+    let failed = session.kiln([&["build", "--target=none"], &flag[..], &[context]].concat()).fails(1);
+    let said = std::fs::read_to_string(&file).expect("the file");
+    assert!(said.contains("heard") && said.contains("none") && failed.stderr.is_empty(), "{said}{}", failed.stderr);
+    session.kiln(["build", "--logfile", "/nowhere/log", context]).fails(1).says(&["/nowhere/log"]);
+}

@@ -1,7 +1,7 @@
 //! What all steps with a key have in common: look up, wait, do, remember.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use store::action::{ActionResult, ActionState, Part};
 use store::image::ImageError;
@@ -10,7 +10,7 @@ use store::{ActionKey, Contents, KeyRecord, Layer};
 use super::link::QuickKey;
 use super::{Inputs, Mode, Rootfs, Solved, Solver, Value, at};
 use crate::error::{BuildError, StepError};
-use crate::graph::{Lookup, Vertex, VertexId};
+use crate::graph::{Lookup, Op, Vertex, VertexId};
 use crate::image::MadeLayer;
 use crate::key;
 use crate::progress::{Event, Miss, Outcome, Wait};
@@ -50,14 +50,14 @@ impl Solver<'_> {
         let quick = QuickKey::of(asked.operation, &asked.quick);
         if asked.vertex.lookup == Lookup::Cached
             && let Some(key) = quick.follow(self.store).map_err(|error| step(error.into()))?
-            && let Some(result) = self.known(key).map_err(step)?
+            && let Some(result) = self.usable(asked.vertex, key).map_err(step)?
         {
             return Ok(self.hit(asked, key, &result));
         }
         let prepared = prepare()?;
         let key = key::of_parts(asked.operation, &prepared.parts);
         if asked.vertex.lookup == Lookup::Cached
-            && let Some(result) = self.known(key).map_err(step)?
+            && let Some(result) = self.usable(asked.vertex, key).map_err(step)?
         {
             quick.lead_to(key, self.store).map_err(|error| step(error.into()))?;
             return Ok(self.hit(asked, key, &result));
@@ -105,8 +105,9 @@ impl Solver<'_> {
             }
             std::thread::sleep(RETRY);
         };
+        let made_meanwhile = if waited { self.known(key) } else { self.usable(asked.vertex, key) };
         if (asked.vertex.lookup == Lookup::Cached || waited)
-            && let Some(result) = self.known(key).map_err(step)?
+            && let Some(result) = made_meanwhile.map_err(step)?
         {
             return Ok(Solved { outcome: Outcome::Shared, ..self.hit(asked, key, &result) });
         }
@@ -121,6 +122,14 @@ impl Solver<'_> {
         let result = ActionResult { log, ..ActionResult::now(Some(layer.diff_id()), started.elapsed()) };
         self.store.put_action(key, record, &result).map_err(|error| step(error.into()))?;
         Ok(Solved { outcome: Outcome::Built, miss: Some(miss), ..self.hit(asked, key, &result) })
+    }
+
+    /// A result that is there and not too old: what a command made, it may have made of what has changed since
+    /// (`--cache-ttl`). Other steps are made of their inputs alone.
+    fn usable(&self, vertex: &Vertex, key: ActionKey) -> Result<Option<ActionResult>, StepError> {
+        let longest = self.request.cache_ttl.filter(|_| matches!(vertex.op, Op::Run(_)));
+        let is_young = |result: &ActionResult| longest.is_none_or(|longest| age(result) < longest);
+        Ok(self.known(key)?.filter(is_young))
     }
 
     /// A result that is there, with its layer.
@@ -156,6 +165,9 @@ impl Solver<'_> {
         if vertex.lookup == Lookup::Fresh {
             return Ok(Miss::NoCache);
         }
+        if let (Some(longest), Some(_)) = (self.request.cache_ttl, self.known(key)?) {
+            return Ok(Miss::Expired(longest));
+        }
         if let Some(ActionState::Collected(at)) = self.store.action_record(key)?.map(|action| action.state) {
             return Ok(Miss::Collected(at));
         }
@@ -178,6 +190,12 @@ impl Solver<'_> {
     ) -> Result<Layer, BuildError> {
         self.store.write_layer(change, contents).map_err(|error| at(vertex, error.into()))
     }
+}
+
+/// How long ago a result was had.
+fn age(result: &ActionResult) -> Duration {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    now.saturating_sub(Duration::from_secs(u64::try_from(result.created_at).unwrap_or(0)))
 }
 
 impl From<ImageError> for StepError {

@@ -80,7 +80,9 @@ impl Overlay<'_> {
         match self.by_descriptors(scratch) {
             // Linux before 6.13 takes no descriptors, before 6.5 (where overlayfs has no configuration of its own) not even
             // `lowerdir+`.
-            Err(Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS | Errno::BADF) if self.data.is_none() => self.by_names(scratch),
+            Err(Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS | Errno::BADF) if self.data.is_none() => {
+                self.by_names(scratch)
+            }
             other => other,
         }
     }

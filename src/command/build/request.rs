@@ -115,6 +115,7 @@ impl Args {
             (false, []) => CacheUse::All,
             (false, stages) => CacheUse::NotStages(stages.to_vec()),
         };
+        request.cache_ttl = self.cache_ttl;
         if let Some(jobs) = self.jobs {
             request.jobs = jobs;
         }

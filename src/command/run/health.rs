@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use builder::dockerfile::go_duration;
 use run::container::health::Healthcheck;
 
+use crate::format::units::parse_duration;
 use crate::report::{Failure, UsageError};
 
 #[derive(Debug, clap::Args)]
@@ -13,19 +13,19 @@ pub(super) struct HealthArgs {
     #[arg(long, value_name = "COMMAND")]
     health_cmd: Option<String>,
     /// The time between two health checks, as 1m30s; 30s if nobody says it
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     health_interval: Option<Duration>,
     /// How long a health check may take; 30s if nobody says it
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     health_timeout: Option<Duration>,
     /// How many failures in a row make it unhealthy; 3 if nobody says it
     #[arg(long, value_name = "NUMBER")]
     health_retries: Option<u32>,
     /// How long failures do not count after the start
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     health_start_period: Option<Duration>,
     /// The time between two health checks during that; 5s if nobody says it
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     health_start_interval: Option<Duration>,
     /// Do not look, whatever the image says
     #[arg(long)]
@@ -52,9 +52,4 @@ impl HealthArgs {
             true => Ok(Healthcheck { test: vec!["NONE".to_owned()], ..check }),
         }
     }
-}
-
-/// A duration as Docker reads it; for argument parsers.
-fn duration(text: &str) -> Result<Duration, String> {
-    go_duration(text).ok_or_else(|| format!("invalid duration {text:?}: as 1m30s, 1.5s or 500ms, and not negative"))
 }
