@@ -160,6 +160,8 @@ fn prepare(directory: &Path, controller: &str) -> io::Result<()> {
     if !directory.exists() {
         fs::create_dir(directory)?;
     }
+    // One that root's kiln has made is of no use to others.
+    rustix::fs::access(directory, rustix::fs::Access::WRITE_OK)?;
     for path in [directory.parent().unwrap_or(directory), directory] {
         let enabled = fs::read_to_string(path.join("cgroup.subtree_control"))?;
         if !enabled.split_ascii_whitespace().any(|enabled| enabled == controller) {
