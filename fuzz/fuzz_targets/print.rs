@@ -1,4 +1,4 @@
 //! Feeds the claim `print` with whatever libFuzzer thinks of.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| kiln_fuzz::print(input));
+libfuzzer_sys::fuzz_target!(|input: &[u8]| kiln_fuzz::language::print(input));

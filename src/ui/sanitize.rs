@@ -22,6 +22,8 @@ pub(crate) fn line(bytes: &[u8], colours: Colours) -> String {
     let last = text.rsplit('\r').find(|part| !part.is_empty()).unwrap_or_default();
     let mut clean = String::with_capacity(last.len());
     let mut characters = last.chars().peekable();
+    // A backspace takes away characters, never a part of a sequence.
+    let mut erasable_from = 0;
     while let Some(character) = characters.next() {
         match character {
             '\u{1b}' => {
@@ -29,10 +31,12 @@ pub(crate) fn line(bytes: &[u8], colours: Colours) -> String {
                 if colours == Colours::Kept && is_colour(&sequence) {
                     clean.push('\u{1b}');
                     clean.push_str(&sequence);
+                    erasable_from = clean.len();
                 }
             }
             '\t' => clean.push('\t'),
-            '\u{8}' => drop(clean.pop()),
+            '\u{8}' if clean.len() > erasable_from => drop(clean.pop()),
+            '\u{8}' => {}
             _ if is_hostile(character) => {
                 let _ = write!(clean, "\\u{{{:x}}}", u32::from(character));
             }
@@ -113,6 +117,7 @@ mod tests {
     fn colours_pass_where_they_may() {
         assert_eq!(line(b"\x1b[1;31mred\x1b[0m\x1b[2J", Colours::Kept), "\x1b[1;31mred\x1b[0m");
         assert_eq!(line(b"\x1b[?25l", Colours::Kept), "");
+        assert_eq!(line(b"\x1b[31m\x08\x082J", Colours::Kept), "\x1b[31m2J");
     }
 
     #[test]

@@ -3,12 +3,15 @@
 //! The host's name service has no say. What is a number is an id and never looked up as a name, so
 //! that an entry called `1` cannot make `USER 1` root (CVE-2026-46680).
 
+mod lines;
+
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
 
 use rustix::fs::OFlags;
 
+use self::lines::{Group, User};
 use super::SandboxError;
 use super::paths::Root;
 use super::spec::Command;
@@ -32,21 +35,6 @@ pub(super) struct Account {
 pub(super) struct Existing<'a> {
     pub(super) uids: &'a IdMap,
     pub(super) gids: &'a IdMap,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct User {
-    name: String,
-    uid: u32,
-    gid: u32,
-    home: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Group {
-    name: String,
-    gid: u32,
-    members: Vec<String>,
 }
 
 impl Account {
@@ -137,26 +125,6 @@ fn read<T>(root: &Root, path: &str, parse: fn(&str) -> Option<T>) -> Vec<T> {
     }
     let lines = BufReader::new(file.take(LIMIT_BYTES)).split(b'\n').map_while(Result::ok);
     lines.filter_map(|line| parse(&String::from_utf8_lossy(&line))).collect()
-}
-
-impl User {
-    fn parse(line: &str) -> Option<Self> {
-        let mut fields = line.trim_end_matches('\r').split(':');
-        let name = fields.next().filter(|name| !name.is_empty() && !name.starts_with('#'))?.to_owned();
-        let (uid, gid) = (fields.nth(1)?.parse().ok()?, fields.next()?.parse().ok()?);
-        let home = fields.nth(1).unwrap_or_default().to_owned();
-        Some(Self { name, uid, gid, home })
-    }
-}
-
-impl Group {
-    fn parse(line: &str) -> Option<Self> {
-        let mut fields = line.trim_end_matches('\r').split(':');
-        let name = fields.next().filter(|name| !name.is_empty() && !name.starts_with('#'))?.to_owned();
-        let gid = fields.nth(1)?.parse().ok()?;
-        let members = fields.next().unwrap_or_default().split(',').filter(|member| !member.is_empty());
-        Some(Self { name, gid, members: members.map(str::to_owned).collect() })
-    }
 }
 
 #[cfg(test)]

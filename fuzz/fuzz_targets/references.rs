@@ -1,0 +1,4 @@
+//! Feeds the claim `references` with whatever libFuzzer thinks of.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| kiln_fuzz::text::references(input));
