@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use store::archive::{ArchiveFormat, LayerForm, Save, SavedImage};
+use store::oci::Annotations;
 use store::{Reference, Store, StoreError};
 
 use super::access::Access;
@@ -86,5 +87,6 @@ fn saved(store: &Store, text: &str) -> Result<SavedImage, Failure> {
     }
     let names = store.tags_of(target.image)?;
     let named = text.parse::<Reference>().ok().map(|name| name.without_digest()).filter(|name| names.contains(name));
-    Ok(SavedImage { image: target.image, document: target.document, tags: named.into_iter().collect() })
+    let (tags, annotations) = (named.into_iter().collect(), Annotations::default());
+    Ok(SavedImage { image: target.image, document: target.document, tags, annotations })
 }

@@ -66,6 +66,7 @@ fn what_cannot_be_delivered_is_said_before_anything_is_built() {
         (&["-o", "type=nonsense"], &["there is no type"]),
         (&["--push"], &["needs a name"]),
         (&["--annotation", "index:a=b"], &["an index is made of several platforms"]),
+        (&["--annotation", "index-descriptor:a=b"], &["an index is made of several platforms"]),
         (&["--annotation", "a=b", "--format", "docker"], &["have no annotations"]),
         (&["--provenance=mode=max"], &["--provenance=mode=max is not supported"]),
         (&["--sbom=true"], &["--sbom=true is not supported"]),
@@ -193,6 +194,39 @@ fn several_platforms_make_an_index_that_goes_everywhere() {
     other.kiln(["rmi", "again"]).ok();
     other.kiln(["rmi", "app:2"]).ok();
     assert_eq!(other.kiln(["images", "-q", "app:2"]).ok().stdout, "");
+}
+
+/// Rules B066, C025: what is said of a manifest or an index where it is listed; a Docker archive lists one image.
+#[test]
+fn descriptors_are_annotated_where_they_are_listed() {
+    let session = Session::new();
+    let context = files(&session);
+    let (layout, metadata) = (place(&session, "layout"), place(&session, "m.json"));
+    let listed = |flags: &[&str]| {
+        let _ = fs::remove_dir_all(&layout);
+        let output = format!("type=oci,tar=false,dest={layout}");
+        let second = format!("type=local,dest={}", place(&session, "files"));
+        let outputs = ["build", "-q", &context, "-o", &output, "-o", &second, "--metadata-file", &metadata];
+        session.kiln([&outputs, flags].concat()).ok();
+        assert!(session.path("files").read_dir().expect("the files").next().is_some());
+        let index = json(&fs::read_to_string(session.path("layout/index.json")).expect("the index"));
+        let told = json(&fs::read_to_string(&metadata).expect("the metadata"));
+        let told = told["containerimage.descriptor"]["annotations"].clone();
+        (index["manifests"][0]["annotations"].clone(), told)
+    };
+    let (said, told) = listed(&["--annotation", "manifest-descriptor:a=b", "-t", "x"]);
+    assert_eq!((&said["a"], &told["a"]), (&"b".into(), &"b".into()));
+    assert_eq!(said["org.opencontainers.image.ref.name"], "docker.io/library/x:latest");
+    let (said, _) = listed(&["--annotation", "manifest-descriptor[linux/s390x]:a=b"]);
+    assert!(said["a"].is_null());
+    let several = ["--platform=linux/amd64,linux/arm64"];
+    let (said, told) = listed(&[&several[..], &["--annotation", "index-descriptor,manifest-descriptor:a=b"]].concat());
+    assert_eq!((&said["a"], &told["a"]), (&"b".into(), &"b".into()));
+    let archive = format!("type=docker,dest={}", place(&session, "app.tar"));
+    session
+        .kiln(["build", &context, several[0], "-o", &archive])
+        .fails(1)
+        .says(&["a Docker archive holds one platform"]);
 }
 
 /// Rule C022.

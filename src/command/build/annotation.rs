@@ -12,8 +12,10 @@ pub(super) enum Level {
     Manifest,
     /// The index of several images.
     Index,
-    /// What the index says about one of them.
+    /// What is said about the manifest where it is listed: in the index, or, without one, in a layout.
     ManifestDescriptor,
+    /// What is said about the index where that is listed: in a layout.
+    IndexDescriptor,
 }
 
 /// One annotation, for all platforms or one.
@@ -64,10 +66,14 @@ impl Annotation {
             "manifest" => Level::Manifest,
             "index" => Level::Index,
             "manifest-descriptor" => Level::ManifestDescriptor,
-            "index-descriptor" => return Err("index-descriptor is not supported yet".to_owned()),
-            other => return Err(format!("there is no level {other:?}: manifest, index, manifest-descriptor")),
+            "index-descriptor" => Level::IndexDescriptor,
+            other => {
+                return Err(format!(
+                    "there is no level {other:?}: manifest, index, manifest-descriptor, index-descriptor"
+                ));
+            }
         };
-        if level == Level::Index && platform.is_some() {
+        if matches!(level, Level::Index | Level::IndexDescriptor) && platform.is_some() {
             return Err("an index is for all platforms".to_owned());
         }
         Ok(Self { level, platform, key: key.to_owned(), value: value.to_owned() })
@@ -75,7 +81,7 @@ impl Annotation {
 
     /// Whether it can only be said in an index.
     pub(super) fn needs_index(&self) -> bool {
-        self.level != Level::Manifest
+        matches!(self.level, Level::Index | Level::IndexDescriptor)
     }
 }
 
@@ -99,11 +105,12 @@ fn wrong(text: &str, why: &str) -> Failure {
 mod tests {
     use super::*;
 
-    /// What is said about linux/arm64 at each level: manifest, index, manifest-descriptor.
-    fn check(text: &str, expected: [&[(&str, &str)]; 3]) {
+    /// What is said about linux/arm64 at each level: manifest, index, manifest-descriptor, index-descriptor.
+    fn check(text: &str, expected: [&[(&str, &str)]; 4]) {
         let annotations = Annotation::parse(text).unwrap();
         let platform = "linux/arm64".parse().unwrap();
-        for (level, expected) in [Level::Manifest, Level::Index, Level::ManifestDescriptor].into_iter().zip(expected) {
+        let levels = [Level::Manifest, Level::Index, Level::ManifestDescriptor, Level::IndexDescriptor];
+        for (level, expected) in levels.into_iter().zip(expected) {
             let found = said(&annotations, level, Some(&platform));
             let found: Vec<(&str, &str)> = found.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
             assert_eq!(found, expected, "{text} {level:?}");
@@ -112,14 +119,22 @@ mod tests {
 
     #[test]
     fn levels_and_platforms_stand_before_the_key() {
-        check("a=b", [&[("a", "b")], &[], &[]]);
-        check("org.x/y:z=b=c", [&[("org.x/y:z", "b=c")], &[], &[]]);
-        check("index:a=b", [&[], &[("a", "b")], &[]]);
-        check("index,manifest:a=b", [&[("a", "b")], &[("a", "b")], &[]]);
-        check("manifest-descriptor:a=", [&[], &[], &[("a", "")]]);
-        check("manifest[linux/arm64/v8]:a=b", [&[("a", "b")], &[], &[]]);
-        check("manifest[linux/amd64],manifest-descriptor[linux/arm64]:a=b", [&[], &[], &[("a", "b")]]);
-        for text in ["a", "=b", "nonsense:a=b", "index[linux/arm64]:a=b", "index-descriptor:a=b", "manifest[x y]:a=b"] {
+        check("a=b", [&[("a", "b")], &[], &[], &[]]);
+        check("org.x/y:z=b=c", [&[("org.x/y:z", "b=c")], &[], &[], &[]]);
+        check("index:a=b", [&[], &[("a", "b")], &[], &[]]);
+        check("index,manifest:a=b", [&[("a", "b")], &[("a", "b")], &[], &[]]);
+        check("manifest-descriptor:a=", [&[], &[], &[("a", "")], &[]]);
+        check("index-descriptor:a=b", [&[], &[], &[], &[("a", "b")]]);
+        check("manifest[linux/arm64/v8]:a=b", [&[("a", "b")], &[], &[], &[]]);
+        check("manifest[linux/amd64],manifest-descriptor[linux/arm64]:a=b", [&[], &[], &[("a", "b")], &[]]);
+        for text in [
+            "a",
+            "=b",
+            "nonsense:a=b",
+            "index[linux/arm64]:a=b",
+            "index-descriptor[linux/arm64]:a=b",
+            "manifest[x y]:a=b",
+        ] {
             assert!(Annotation::parse(text).is_err(), "{text}");
         }
     }

@@ -14,7 +14,7 @@ use store::archive::{ArchiveFormat, LayerForm, ReceivedLayers, Save, SavedImage}
 use store::export::{Export, Others};
 use store::oci::Descriptor;
 use store::tree::{Metadata, Timestamp, Tree, TreeBuilder};
-use store::{Contents, Digest, Encoding, Platform, Reference, RelPath, Store, TaggedImage};
+use store::{Contents, Encoding, Platform, Reference, RelPath, Store, TaggedImage};
 
 use super::annotation::{Annotation, Level, said};
 use super::draft::Draft;
@@ -97,7 +97,7 @@ impl Deliveries {
                 Output::Local { dest, split, others } => made.local(&dest, split, others)?,
                 Output::Tar { split, .. } => written(place, |out| made.tar(split, out))?,
                 Output::Archive { kind, dest, names, form } => {
-                    let save = made.save(kind, &names, &form, made.document(&form)?.digest);
+                    let save = made.save(kind, &names, &form, made.document(&form)?);
                     let mut saved = Vec::new();
                     match dest {
                         Sink::Directory(path) => saved = made.store.save_directory(&save, &path)?,
@@ -150,6 +150,11 @@ fn complete(output: &mut Output, wishes: &Wishes<'_>) -> Result<(), Failure> {
             return Err(UsageError::wrong("a tar of several platforms needs platform-split"));
         }
         Output::Local { .. } | Output::Tar { .. } => return Ok(()),
+        Output::Archive { kind: Archive::Docker, .. } if wishes.platforms > 1 => {
+            return Err(UsageError::wrong(
+                "a Docker archive holds one platform: use type=oci, or give each platform a build of its own",
+            ));
+        }
         Output::Archive { names, form, .. } => (names, form, Push::No),
         Output::Image { names, form, push } => (names, form, *push),
     };
@@ -172,7 +177,9 @@ fn complete(output: &mut Output, wishes: &Wishes<'_>) -> Result<(), Failure> {
         return Err(UsageError::wrong("Docker's media types have none for zstd; use OCI's"));
     }
     if wishes.platforms < 2 && form.annotations.iter().any(Annotation::needs_index) {
-        return Err(UsageError::wrong("an index is made of several platforms: annotate the manifest"));
+        return Err(UsageError::wrong(
+            "an index is made of several platforms: annotate the manifest, or its manifest-descriptor",
+        ));
     }
     Ok(())
 }
@@ -251,11 +258,14 @@ impl Made<'_> {
         }
         match <[Descriptor; 1]>::try_from(manifests) {
             Ok([only]) => Ok(only),
-            Err(several) => Ok(self.store.put_index(form.family, several, said(annotations, Level::Index, None))?),
+            Err(several) => {
+                let index = self.store.put_index(form.family, several, said(annotations, Level::Index, None))?;
+                Ok(Descriptor { annotations: said(annotations, Level::IndexDescriptor, None), ..index })
+            }
         }
     }
 
-    fn save(&self, kind: Archive, names: &[Reference], form: &Form, document: Digest) -> Save {
+    fn save(&self, kind: Archive, names: &[Reference], form: &Form, document: Descriptor) -> Save {
         let received = match form.reuse {
             Reuse::Received => ReceivedLayers::AsTheyCame,
             Reuse::OwnOnly => ReceivedLayers::Anew,
@@ -266,7 +276,8 @@ impl Made<'_> {
             (Archive::Oci, encoding) => (ArchiveFormat::Oci, LayerForm::Encoded { encoding, received }),
         };
         let (image, tags) = (self.main().image, names.to_vec());
-        Save { images: vec![SavedImage { image, document: Some(document), tags }], format, layers }
+        let (document, annotations) = (Some(document.digest), document.annotations);
+        Save { images: vec![SavedImage { image, document, tags, annotations }], format, layers }
     }
 
     fn local(&self, dest: &Path, split: Split, others: Others) -> Result<(), Failure> {

@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::{ArchiveError, DOCKER_FILE, INDEX_FILE, LAYOUT_FILE, NAME_ANNOTATION, REF_ANNOTATION, blob_name};
 use crate::bundle::{Bundle, Member};
 use crate::image::Image;
-use crate::oci::{Descriptor, Document, Family, Index, MANIFEST_LIMIT_BYTES, Manifest, MediaType};
+use crate::oci::{Annotations, Descriptor, Document, Family, Index, MANIFEST_LIMIT_BYTES, Manifest, MediaType};
 use crate::refs::TaggedImage;
 use crate::store::Store;
 use crate::{DiffId, Digest, Encoding, ImageId, LayerBlob, Reference};
@@ -72,6 +72,8 @@ pub struct SavedImage {
     pub document: Option<Digest>,
     /// Its names; with none it can only be found by its id.
     pub tags: Vec<Reference>,
+    /// What an OCI layout's index says about it, beside its names.
+    pub annotations: Annotations,
 }
 
 impl Store {
@@ -107,10 +109,11 @@ impl Store {
 
     fn plan(&self, save: &Save) -> Result<(Plan, Vec<Descriptor>), ArchiveError> {
         let (mut plan, mut saved) = (Plan::default(), Vec::new());
-        for SavedImage { image, document, tags } in &save.images {
+        for SavedImage { image, document, tags, annotations } in &save.images {
             let main = self.image(*image)?.ok_or(ArchiveError::NoImage(*image))?;
             let bundle = self.bundle(&TaggedImage { document: *document, ..TaggedImage::now(*image) })?;
-            let planning = self.saved_bundle(&bundle, save)?;
+            let mut planning = self.saved_bundle(&bundle, save)?;
+            planning.descriptor.annotations.extend(annotations.clone());
             saved.push(planning.descriptor.clone());
             plan.add(planning, &main, tags);
         }

@@ -238,7 +238,8 @@ fn names_in_an_archive_cannot_leave_it() {
 }
 
 fn saved(store: &Store, image: ImageId, format: ArchiveFormat, form: LayerForm) -> Vec<u8> {
-    let images = vec![SavedImage { image, document: None, tags: vec!["x:1".parse().unwrap()] }];
+    let images =
+        vec![SavedImage { image, document: None, tags: vec!["x:1".parse().unwrap()], annotations: Default::default() }];
     let mut bytes = Vec::new();
     store.save(&Save { images, format, layers: form }, &mut bytes).unwrap();
     bytes
@@ -268,7 +269,7 @@ fn what_was_received_can_be_saved_as_it_was() {
     let (directory, store) = store();
     let image = load(&store, &as_tar(&layout(parts.clone(), vec![manifest.clone()]))).unwrap()[0].image;
     let save = Save {
-        images: vec![SavedImage { image, document: None, tags: vec![] }],
+        images: vec![SavedImage { image, document: None, tags: vec![], annotations: Default::default() }],
         format: ArchiveFormat::Oci,
         layers: LayerForm::Received,
     };
@@ -291,7 +292,7 @@ fn a_layout_keeps_its_other_images() {
     };
     let save = |image: ImageId, name: &str| {
         let tags = vec![name.parse().unwrap()];
-        let images = vec![SavedImage { image, document: None, tags }];
+        let images = vec![SavedImage { image, document: None, tags, annotations: Default::default() }];
         let save = Save { images, format: ArchiveFormat::Oci, layers: LayerForm::Plain };
         store.save_directory(&save, &path).unwrap();
     };
@@ -362,7 +363,7 @@ fn peers_read_what_is_saved_and_write_what_is_loaded() {
         }
     }
     let save = Save {
-        images: vec![SavedImage { image, document: None, tags: vec![] }],
+        images: vec![SavedImage { image, document: None, tags: vec![], annotations: Default::default() }],
         format: ArchiveFormat::Oci,
         layers: LayerForm::Plain,
     };

@@ -101,7 +101,11 @@ fn archive() -> Vec<u8> {
 
 fn saved(image: ImageId, format: ArchiveFormat) -> Save {
     let layers = LayerForm::Plain;
-    Save { images: vec![SavedImage { image, document: None, tags: Vec::new() }], format, layers }
+    Save {
+        images: vec![SavedImage { image, document: None, tags: Vec::new(), annotations: Default::default() }],
+        format,
+        layers,
+    }
 }
 
 fn store() -> (tempfile::TempDir, Store) {

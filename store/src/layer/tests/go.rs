@@ -74,7 +74,12 @@ fn round_trip(archive: &Path, again: &Path) -> ImageId {
     let long = "0".repeat(120);
     let twins = [path(&format!("{long}/hard")), path(&format!("{long}/{long}/{long}"))];
     assert!(tree.hard_links().groups().iter().any(|group| twins.iter().all(|path| group.contains(path))));
-    let images = vec![SavedImage { image: image.id, document: None, tags: vec!["kiln.test/again:1".parse().unwrap()] }];
+    let images = vec![SavedImage {
+        image: image.id,
+        document: None,
+        tags: vec!["kiln.test/again:1".parse().unwrap()],
+        annotations: Default::default(),
+    }];
     let save = Save { images, format: ArchiveFormat::Docker, layers: LayerForm::Plain };
     store.save(&save, std::fs::File::create(again).unwrap()).unwrap();
     image.id
