@@ -56,19 +56,11 @@ const FLAGS: &[(&str, &[&str])] = &[
         "run",
         &[
             "--annotation",
-            "--blkio-weight",
             "--blkio-weight-device",
             "--cap-ambient",
-            "--cgroup-parent",
             "--cpu-count",
             "--cpu-percent",
-            "--cpu-rt-period",
-            "--cpu-rt-runtime",
             "--device-cgroup-rule",
-            "--device-read-bps",
-            "--device-read-iops",
-            "--device-write-bps",
-            "--device-write-iops",
             "--disable-content-trust",
             "--gpus",
             "--io-maxbandwidth",
@@ -82,10 +74,8 @@ const FLAGS: &[(&str, &[&str])] = &[
             "--log-driver",
             "--log-opt",
             "--mac-address",
-            "--memory-swappiness",
             "--net-alias",
             "--network-alias",
-            "--oom-kill-disable",
             "--pidfile",
             "--runtime",
             "--storage-opt",
@@ -95,26 +85,7 @@ const FLAGS: &[(&str, &[&str])] = &[
         ],
     ),
     ("start", &["--checkpoint", "--checkpoint-dir"]),
-    (
-        "update",
-        &[
-            "--blkio-weight",
-            "--cpu-period",
-            "--cpu-quota",
-            "--cpu-rt-period",
-            "--cpu-rt-runtime",
-            "--cpu-shares",
-            "--cpus",
-            "--cpuset-cpus",
-            "--cpuset-mems",
-            "--memory",
-            "--memory-reservation",
-            "--memory-swap",
-            "--pids-limit",
-            "-c",
-            "-m",
-        ],
-    ),
+    ("update", &["--kernel-memory"]),
     ("rm", &["--link", "-l"]),
     ("images", &["--tree"]),
     ("rmi", &["--no-prune", "--platform"]),
@@ -127,7 +98,6 @@ const FLAGS: &[(&str, &[&str])] = &[
 
 /// Why a flag is not there, and what is instead.
 const REASONS: &[(&str, &str)] = &[
-    ("--blkio-weight-device", "the kernel has no such weights any more"),
     ("--cpu-count", "it is for Windows"),
     ("--cpu-percent", "it is for Windows"),
     ("--device-cgroup-rule", "nodes that a container makes work in none: name each device with --device"),
@@ -202,7 +172,7 @@ mod tests {
         check("kiln build --cgroup-parent x .", Some("kiln build --cgroup-parent"));
         check("kiln create --gpus=all x", Some("kiln run --gpus"));
         check("kiln container run --gpus all x", Some("kiln run --gpus"));
-        check("kiln update -m 1g x", Some("kiln update -m"));
+        check("kiln update --kernel-memory 1g x", Some("kiln update --kernel-memory"));
         check("kiln events", Some("kiln events"));
         check("kiln build --nonsense .", None);
         check("kiln nonsense", None);

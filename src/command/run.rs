@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use run::container::{Container, ContainerError, Force, create, home_of};
 use store::StoreError;
 
-pub(crate) use flags::{Args, Pull};
+pub(crate) use flags::{Args, ChangeableArgs, Pull};
 
 use super::wire::image_for;
 use crate::containers::{need_terminal, tell};

@@ -22,14 +22,16 @@ use super::joined::Joined;
 use super::log::{Line, Options as LogOptions, Reader};
 use super::monitor::MONITOR;
 use super::name::ContainerName;
-use super::options::After;
+use super::options::{After, Limits};
 use super::record::{Config, Exited, Phase, Seen, State, VERSION};
 use super::remove;
 use super::restart::RestartPolicy;
 use super::root;
 use super::signal::Signal;
 use super::signals::SignalPipe;
+use super::spec;
 use super::terminal::Size;
+use crate::sandbox;
 
 /// A container of a store.
 #[derive(Debug, Clone)]
@@ -262,6 +264,20 @@ impl Container {
     pub fn set_restart_policy(&mut self, policy: RestartPolicy) -> Result<(), ContainerError> {
         let _lock = self.directory.lock()?.ok_or_else(|| self.missing())?;
         self.config.restart = policy;
+        self.directory.write_config(&self.config)
+    }
+
+    /// Changes what it may use up: at once if it runs, and for its next starts.
+    ///
+    /// # Errors
+    /// If it was removed, or runs and the kernel refuses; it is as it was then.
+    pub fn set_limits(&mut self, limits: Limits) -> Result<(), ContainerError> {
+        let _lock = self.directory.lock()?.ok_or_else(|| self.missing())?;
+        let (before, after) = (spec::limits(&self.config.limits)?, spec::limits(&limits)?);
+        if let Some(running) = self.state()?.running() {
+            sandbox::change_limits(&running.cgroups, &before, &after)?;
+        }
+        self.config.limits = limits;
         self.directory.write_config(&self.config)
     }
 

@@ -129,6 +129,9 @@ pub enum ContainerError {
     /// A kernel parameter that is not the container's.
     #[error(transparent)]
     Sysctl(#[from] super::namespaces::SysctlError),
+    /// A limit that cannot be.
+    #[error(transparent)]
+    Limit(#[from] super::limits::LimitError),
     /// A device that there is not, or that is none.
     #[error(transparent)]
     Device(#[from] super::device::DeviceError),

@@ -7,6 +7,7 @@ use super::container::Container;
 use super::device::Device;
 use super::error::ContainerError;
 use super::health::{Health, Healthcheck};
+use super::limits;
 use super::list::Listed;
 use super::mount::{Access, Mount, MountSource};
 use super::namespaces::Space;
@@ -138,6 +139,12 @@ fn config_value(config: &Config) -> Value {
 }
 
 fn host_config_value(config: &Config) -> Value {
+    let mut value = usual_host_config(config);
+    value.as_object_mut().into_iter().for_each(|value| value.extend(limits::inspected(&config.limits)));
+    value
+}
+
+fn usual_host_config(config: &Config) -> Value {
     let (limits, isolation) = (&config.limits, &config.isolation);
     let mut bindings: Map<String, Value> = Map::new();
     for mapping in &config.network.ports {

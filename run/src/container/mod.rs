@@ -13,7 +13,7 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | [`options`], [`namespaces`], [`device`], [`mount`], [`port`], [`signal`] | what can be asked for, as data |
+//! | [`options`], [`namespaces`], [`device`], [`limits`], [`mount`], [`port`], [`signal`] | what can be asked for, as data |
 //! | [`exec`] | a further command in a running container |
 //! | [`health`] | whether a container is well, and when that is looked at |
 //! | [`restart`] | when an ended container is started again |
@@ -35,6 +35,7 @@ pub mod files;
 pub mod forward;
 pub mod health;
 pub mod id;
+pub mod limits;
 pub mod list;
 pub mod log;
 pub mod mount;

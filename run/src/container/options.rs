@@ -13,6 +13,7 @@ use store::ImageId;
 
 use super::device::Device;
 use super::health::Healthcheck;
+use super::limits::{CgroupParent, FineLimits};
 use super::mount::MountRequest;
 use super::name::ContainerName;
 use super::namespaces::NamespaceOptions;
@@ -179,6 +180,12 @@ pub struct Limits {
     /// How gladly the kernel kills it for want of memory, -1000 to 1000 (`--oom-score-adj`).
     #[serde(default)]
     pub oom_score: Option<i16>,
+    /// Below which cgroup its own is, from the top (`--cgroup-parent`).
+    #[serde(default)]
+    pub cgroup_parent: Option<CgroupParent>,
+    /// What else of memory, processors and disks.
+    #[serde(default)]
+    pub fine: FineLimits,
     /// Processes and threads.
     pub pids: PidsLimit,
     /// Limits of each process.

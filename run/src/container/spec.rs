@@ -16,6 +16,7 @@ use super::attach::frame::Exec;
 use super::device::{self, Node};
 use super::error::ContainerError;
 use super::joined::Joined;
+use super::limits::LimitError;
 use super::mount::{Access, Mount, MountSource};
 use super::namespaces::{IpcMode, NamespaceOptions, PidMode, Space};
 use super::options::{Limits, MemorySwap, NetworkMode, PidsLimit, Seccomp};
@@ -71,7 +72,7 @@ pub(super) fn spec(config: &Config, facts: Facts) -> Result<Spec, ContainerError
         .iter()
         .map(|limit| Rlimit { name: limit.name.clone(), soft: limit.soft, hard: limit.hard })
         .collect();
-    spec.limits = BoxLimits { devices: spec.limits.devices, ..limits(&config.limits) };
+    spec.limits = BoxLimits { devices: spec.limits.devices, ..limits(&config.limits)? };
     spec.oom_score = config.limits.oom_score;
     if config.process.terminal {
         spec.terminal = Terminal::Console { rows: size.rows, columns: size.columns };
@@ -188,8 +189,9 @@ fn users(config: &Config, joined: Joined) -> UserNamespace {
     joined.users().unwrap_or(own)
 }
 
-fn limits(limits: &Limits) -> BoxLimits {
-    BoxLimits {
+/// What a container may use up, as the sandbox takes it.
+pub(super) fn limits(limits: &Limits) -> Result<BoxLimits, LimitError> {
+    let mut own = BoxLimits {
         memory_bytes: limits.memory_bytes,
         swap: match limits.memory_swap {
             Some(MemorySwap::TotalBytes(bytes)) => Swap::Total(bytes),
@@ -209,6 +211,9 @@ fn limits(limits: &Limits) -> BoxLimits {
             PidsLimit::Unlimited => BoxPids::Unlimited,
         },
         freezer: Freezer::Wanted,
-        devices: None,
-    }
+        parent: limits.cgroup_parent.as_ref().map(|parent| parent.as_str().to_owned()),
+        ..BoxLimits::default()
+    };
+    limits.fine.add_to(&mut own)?;
+    Ok(own)
 }

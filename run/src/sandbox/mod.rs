@@ -10,6 +10,7 @@ mod cgroup;
 mod command;
 mod confine;
 mod devices;
+mod disks;
 pub(crate) mod entrance;
 mod error;
 mod inside;
@@ -37,6 +38,7 @@ pub use cgroup::{
     Controller as CgroupController, Hierarchy as CgroupHierarchy, Layout as CgroupLayout, Motion, Place as CgroupPlace,
     Version as CgroupVersion, freeze,
 };
+pub use disks::{OomKiller, Throttle, Throttled};
 pub use error::{Errno, SandboxError};
 pub use namespaces::{Belonging, Sharing};
 pub use plan::{Step, plan};
@@ -48,6 +50,7 @@ pub use spec::{
 };
 pub use visit::{Privileges, Visit, VisitId};
 
+pub(crate) use cgroup::change as change_limits;
 pub(crate) use process::fails_to_start;
 pub(crate) use supervisor::{SUPERVISOR, leave};
 

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::capabilities::CapabilitySet;
+use super::disks::{OomKiller, Throttle};
 use super::namespaces::Sharing;
 use super::text;
 
@@ -380,6 +381,20 @@ pub struct Limits {
     pub pids: PidsLimit,
     /// Which devices can be opened, as the file `devices.allow` of version 1 has it; all that are to be seen if `None`.
     pub devices: Option<Vec<String>>,
+    /// Below which cgroup its own is made (`--cgroup-parent`), from the top.
+    pub parent: Option<String>,
+    /// How gladly its memory is written to swap, 0 to 100 (`--memory-swappiness`).
+    pub swappiness: Option<u8>,
+    /// What happens without memory.
+    pub oom_killer: OomKiller,
+    /// Over how many microseconds the next is counted (`--cpu-rt-period`).
+    pub realtime_period_us: Option<u64>,
+    /// How many microseconds real-time processes get (`--cpu-rt-runtime`).
+    pub realtime_runtime_us: Option<u64>,
+    /// Weight against others at disks, 10 to 1000 (`--blkio-weight`).
+    pub disk_weight: Option<u16>,
+    /// How fast disks are.
+    pub throttles: Vec<Throttle>,
     /// Whether it can be made to stand still.
     pub freezer: Freezer,
 }

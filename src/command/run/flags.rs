@@ -2,6 +2,8 @@
 
 mod limits;
 
+pub(crate) use self::limits::ChangeableArgs;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;

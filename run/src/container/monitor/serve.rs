@@ -386,6 +386,10 @@ impl Server {
 
     fn start_again(&mut self, request: &Start, restarts: u32) -> Result<(), String> {
         let started = &mut self.started;
+        // What it may use up can have been changed since.
+        if let Ok(Some(config)) = started.directory.config() {
+            started.config.limits = config.limits;
+        }
         let life = live(request, &started.store, &started.directory, &started.config);
         started.life = life.map_err(|error| super::with_causes(&error))?;
         started.life.restarts = restarts;

@@ -70,14 +70,23 @@ impl Layout {
     }
 
     /// The directory in which to make a cgroup with `controller`.
-    pub(super) fn parent(&self, controller: &str) -> io::Result<(Kind, PathBuf)> {
+    /// `named` is what the user wants it to be below.
+    pub(super) fn parent(&self, controller: &str, named: Option<&str>) -> io::Result<(Kind, PathBuf)> {
         match self {
             Self::Absent => Err(io::ErrorKind::NotFound.into()),
-            Self::Unified { path } => Ok((Kind::Unified, unified_parent(path, controller)?)),
+            Self::Unified { path } => {
+                let controller = if controller == "blkio" { "io" } else { controller };
+                let parent = match named {
+                    Some(named) => named_parent(path, named, controller)?,
+                    None => unified_parent(path, controller)?,
+                };
+                Ok((Kind::Unified, parent))
+            }
             Self::Legacy { hierarchies } => {
                 let has = |hierarchy: &&Hierarchy| hierarchy.options.iter().any(|option| option == controller);
                 let hierarchy = hierarchies.iter().find(has).ok_or(io::ErrorKind::NotFound)?;
-                Ok((Kind::Legacy, hierarchy.path.clone().ok_or(io::ErrorKind::NotFound)?))
+                let own = hierarchy.path.clone().ok_or(io::ErrorKind::NotFound)?;
+                Ok((Kind::Legacy, named.map_or(Ok(own.clone()), |named| legacy_parent(&own, named, controller))?))
             }
         }
     }
@@ -86,6 +95,7 @@ impl Layout {
     pub(super) fn obstacle(&self, error: &io::Error) -> String {
         match (self, error.kind()) {
             (Self::Absent, _) => "no cgroups are mounted".to_owned(),
+            (_, io::ErrorKind::Unsupported) => "the kernel's cgroups of this version have no such limit".to_owned(),
             (_, io::ErrorKind::NotFound) => "the cgroup has no controller for it".to_owned(),
             (_, io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) => {
                 "the cgroup may not be changed by this user (systemd-run --user --scope delegates one)".to_owned()
@@ -141,10 +151,48 @@ impl Mounted {
     }
 }
 
+/// The top of a hierarchy.
+fn top(own: &Path) -> &Path {
+    own.ancestors().take_while(|path| path.join("cgroup.procs").exists()).last().unwrap_or(own)
+}
+
+/// The directories from the top of a hierarchy, without that, down to what is named.
+fn on_the_way<'a>(own: &'a Path, named: &'a str) -> impl Iterator<Item = PathBuf> {
+    let names = named.split('/').filter(|name| !name.is_empty());
+    names.scan(top(own).to_owned(), |path, name| {
+        path.push(name);
+        Some(path.clone())
+    })
+}
+
+fn legacy_parent(own: &Path, named: &str, controller: &str) -> io::Result<PathBuf> {
+    let mut parent = top(own).to_owned();
+    for path in on_the_way(own, named) {
+        if !path.exists() {
+            fs::create_dir(&path)?;
+            if controller == "cpuset" {
+                super::inherit_cpuset(path.parent().unwrap_or(&path), &path)?;
+            }
+        }
+        parent = path;
+    }
+    Ok(parent)
+}
+
+/// Only what has no processes of its own can be such a parent.
+fn named_parent(own: &Path, named: &str, controller: &str) -> io::Result<PathBuf> {
+    let mut parent = top(own).to_owned();
+    for path in on_the_way(own, named) {
+        prepare(&path, controller)?;
+        parent = path;
+    }
+    Ok(parent)
+}
+
 /// In version 2 a cgroup has either processes or children with controllers. So a box's is made below a
 /// cgroup of kiln's own at the top, or, where only a part of the hierarchy is the user's, beside kiln's.
 fn unified_parent(own: &Path, controller: &str) -> io::Result<PathBuf> {
-    let top = own.ancestors().take_while(|path| path.join("cgroup.procs").exists()).last().unwrap_or(own);
+    let top = top(own);
     let candidates = [Some(top.join("kiln")), own.parent().filter(|_| own != top).map(Path::to_owned)];
     let mut result = Err(io::ErrorKind::PermissionDenied.into());
     for candidate in candidates.into_iter().flatten() {

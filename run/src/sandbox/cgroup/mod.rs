@@ -5,6 +5,7 @@
 
 mod freezer;
 mod layout;
+mod settings;
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -15,11 +16,12 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal};
 use serde::{Deserialize, Serialize};
 
-use super::spec::{DEFAULT_PIDS, Freezer, Limits, PidsLimit, Swap};
+use super::spec::{Freezer, Limits};
 use super::{Notice, SandboxError};
 
 pub use freezer::{Motion, freeze};
 pub use layout::{Hierarchy, Layout};
+use settings::{Setting, Wish, settings};
 
 /// A controller of limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -37,6 +39,8 @@ pub enum Controller {
     Freezer,
     /// Which devices can be opened.
     Devices,
+    /// Reading from disks and writing to them.
+    Blkio,
 }
 
 /// The version of the interface that a directory speaks.
@@ -98,38 +102,13 @@ pub(super) struct Counted {
     pub(super) peak_memory_bytes: Option<u64>,
 }
 
-/// The kernel's period of processor time.
-const DEFAULT_PERIOD_US: u64 = 100_000;
-
-/// One file to write a limit to; an empty name for a version that has it elsewhere.
-struct Setting {
-    controller: Controller,
-    one: &'static str,
-    two: &'static str,
-    value_of_one: String,
-    value_of_two: String,
-    wish: Wish,
-}
-
-/// What it means that a limit cannot be set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Wish {
-    Asked,
-    Default,
-}
-
 impl Cgroup {
     /// Makes a cgroup with `limits`. A limit that was asked for and cannot be had is an error.
     pub(super) fn create(layout: &Layout, limits: &Limits, notices: &mut Vec<Notice>) -> Result<Self, SandboxError> {
         let mut cgroup = Self::default();
         for setting in settings(limits) {
-            let result = cgroup.directory(layout, setting.controller).and_then(|(version, directory)| {
-                let (file, value) = match version {
-                    Version::One => (setting.one, &setting.value_of_one),
-                    Version::Two => (setting.two, &setting.value_of_two),
-                };
-                if file.is_empty() { Ok(()) } else { fs::write(directory.join(file), value) }
-            });
+            let made = cgroup.directory(layout, limits.parent.as_deref(), setting.controller);
+            let result = made.and_then(|(version, directory)| setting.write(version, &directory));
             match (result, setting.wish) {
                 (Ok(()), _) => {}
                 (Err(_), Wish::Default) if setting.controller == Controller::Memory => {}
@@ -144,7 +123,7 @@ impl Cgroup {
             }
         }
         if limits.freezer == Freezer::Wanted {
-            cgroup.provide_freezer(layout);
+            cgroup.provide_freezer(layout, limits.parent.as_deref());
         }
         Ok(cgroup)
     }
@@ -167,12 +146,12 @@ impl Cgroup {
     }
 
     /// A box without a freezer cannot be paused, and lives as well otherwise.
-    fn provide_freezer(&mut self, layout: &Layout) {
+    fn provide_freezer(&mut self, layout: &Layout, parent: Option<&str>) {
         let controller = match layout {
             Layout::Unified { .. } => Controller::Pids,
             Layout::Legacy { .. } | Layout::Absent => Controller::Freezer,
         };
-        let _cannot_be_paused = self.directory(layout, controller);
+        let _cannot_be_paused = self.directory(layout, parent, controller);
     }
 
     /// The ways in, for a process that is about to be made. Moving a process from outside makes the kernel wait
@@ -240,12 +219,17 @@ impl Cgroup {
         }
     }
 
-    fn directory(&mut self, layout: &Layout, controller: Controller) -> io::Result<(Version, PathBuf)> {
+    fn directory(
+        &mut self,
+        layout: &Layout,
+        parent: Option<&str>,
+        controller: Controller,
+    ) -> io::Result<(Version, PathBuf)> {
         let known = self.directories.iter().find(|(own, version, _)| *own == controller || *version == Version::Two);
         if let Some((_, version, directory)) = known {
             return Ok((*version, directory.clone()));
         }
-        let (version, parent) = match layout.parent(controller.name())? {
+        let (version, parent) = match layout.parent(controller.name(), parent)? {
             (layout::Kind::Unified, parent) => (Version::Two, parent),
             (layout::Kind::Legacy, parent) => (Version::One, parent),
         };
@@ -275,6 +259,7 @@ impl Controller {
             Self::Pids => "pids",
             Self::Freezer => "freezer",
             Self::Devices => "devices",
+            Self::Blkio => "blkio",
         }
     }
 
@@ -286,85 +271,45 @@ impl Controller {
             Self::Pids => "the number of processes",
             Self::Freezer => "stopping processes",
             Self::Devices => "what devices can be opened for",
+            Self::Blkio => "reading from disks and writing to them",
         }
     }
 }
 
-fn settings(limits: &Limits) -> Vec<Setting> {
-    let mut settings = Vec::new();
-    let mut set = |controller, one, two, value_of_one: String, value_of_two: String, wish| {
-        settings.push(Setting { controller, one, two, value_of_one, value_of_two, wish });
-    };
-    if let Some(memory) = limits.memory_bytes {
-        set(
-            Controller::Memory,
-            "memory.limit_in_bytes",
-            "memory.max",
-            memory.to_string(),
-            memory.to_string(),
-            Wish::Asked,
-        );
+/// Changes limits of a box that runs from `before` to `after`; a controller that it has no cgroup of, as it had no such
+/// limit, cannot be had later.
+pub(crate) fn change(places: &[Place], before: &Limits, after: &Limits) -> Result<(), SandboxError> {
+    let old = settings(before);
+    let mut changed: Vec<Setting> = settings(after).into_iter().filter(|setting| !old.contains(setting)).collect();
+    let mut result = write_all(places, &changed);
+    if result.is_err() {
+        // Memory is never to be more than memory and swap: which comes first depends on which way it goes.
+        changed.reverse();
+        result = write_all(places, &changed);
     }
-    // Like Docker: as much swap as memory, unless told otherwise and where swap is accounted.
-    let (total, wish) = match limits.swap {
-        Swap::Total(total) => (Some(total), Wish::Asked),
-        Swap::AsMemory => (limits.memory_bytes.map(|memory| memory.saturating_mul(2)), Wish::Default),
-        // A new cgroup has no limit of swap.
-        Swap::Unlimited => (None, Wish::Default),
-    };
-    if let Some(total) = total {
-        let swap = total.saturating_sub(limits.memory_bytes.unwrap_or(0));
-        let one = "memory.memsw.limit_in_bytes";
-        set(Controller::Memory, one, "memory.swap.max", total.to_string(), swap.to_string(), wish);
-    }
-    if let Some(period) = limits.cpu_period_us {
-        set(Controller::Cpu, "cpu.cfs_period_us", "", period.to_string(), String::new(), Wish::Asked);
-    }
-    let quota = limits.cpu_quota_us.or(limits.milli_cpus.map(|milli| (milli * 100).max(1000)));
-    if quota.is_some() || limits.cpu_period_us.is_some() {
-        let of_one = quota.map_or_else(|| "-1".to_owned(), |quota| quota.to_string());
-        let of_two = quota.map_or_else(|| "max".to_owned(), |quota| quota.to_string());
-        let of_two = format!("{of_two} {}", limits.cpu_period_us.unwrap_or(DEFAULT_PERIOD_US));
-        set(Controller::Cpu, "cpu.cfs_quota_us", "cpu.max", of_one, of_two, Wish::Asked);
-    }
-    if let Some(kept) = limits.memory_reservation_bytes {
-        let one = "memory.soft_limit_in_bytes";
-        set(Controller::Memory, one, "memory.low", kept.to_string(), kept.to_string(), Wish::Asked);
-    }
-    if let Some(shares) = limits.cpu_shares {
-        let shares = shares.clamp(2, 262_144);
-        let weight = 1 + (shares - 2) * 9999 / 262_142;
-        set(Controller::Cpu, "cpu.shares", "cpu.weight", shares.to_string(), weight.to_string(), Wish::Asked);
-    }
-    if let Some(cpus) = &limits.cpuset {
-        set(Controller::Cpuset, "cpuset.cpus", "cpuset.cpus", cpus.clone(), cpus.clone(), Wish::Asked);
-    }
-    if let Some(nodes) = &limits.cpuset_mems {
-        set(Controller::Cpuset, "cpuset.mems", "cpuset.mems", nodes.clone(), nodes.clone(), Wish::Asked);
-    }
-    if let Some(rules) = &limits.devices {
-        // Version 2 has programs instead of a file, and kiln has none: there it fails for want of the controller.
-        for (file, rule) in
-            std::iter::once(("devices.deny", "a")).chain(rules.iter().map(|rule| ("devices.allow", &**rule)))
-        {
-            set(Controller::Devices, file, "", rule.to_owned(), String::new(), Wish::Asked);
+    result
+}
+
+fn write_all(places: &[Place], settings: &[Setting]) -> Result<(), SandboxError> {
+    for setting in settings {
+        let failed = |why: String| SandboxError::Limit { what: setting.controller.describe().to_owned(), why };
+        let place = places.iter().find(|place| place.version == Version::Two || place.controller == setting.controller);
+        let result = match place {
+            Some(place) => setting.write(place.version, &place.path).map_err(|error| failed(error.to_string())),
+            None => Err(failed("it was started without such a limit: stop it first".to_owned())),
+        };
+        match (result, setting.wish) {
+            (Err(error), Wish::Asked) => return Err(error),
+            (Ok(()), _) | (Err(_), Wish::Default) => {}
         }
     }
-    let pids = match limits.pids {
-        PidsLimit::Default => Some((DEFAULT_PIDS, Wish::Default)),
-        PidsLimit::Max(most) => Some((most, Wish::Asked)),
-        PidsLimit::Unlimited => None,
-    };
-    if let Some((most, wish)) = pids {
-        set(Controller::Pids, "pids.max", "pids.max", most.to_string(), most.to_string(), wish);
-    }
-    settings
+    Ok(())
 }
 
 /// The controllers that a cgroup can be made with here, by name.
 pub(super) fn usable_controllers(layout: &Layout) -> Vec<String> {
     let all = [Controller::Memory, Controller::Cpu, Controller::Cpuset, Controller::Pids];
-    let usable = all.into_iter().filter(|controller| Cgroup::default().directory(layout, *controller).is_ok());
+    let usable = all.into_iter().filter(|controller| Cgroup::default().directory(layout, None, *controller).is_ok());
     usable.map(|controller| controller.name().to_owned()).collect()
 }
 
