@@ -109,7 +109,7 @@ impl Default for Privileges {
     }
 }
 
-/// A device node of the machine that every RUN sees and may read and write as far as its permissions allow.
+/// A device node of the machine that every RUN sees, as far as its permissions allow.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Device {
     /// On the machine.

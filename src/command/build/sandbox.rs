@@ -5,11 +5,11 @@
 
 use std::net::IpAddr;
 use std::os::unix::fs::FileTypeExt;
-use std::path::PathBuf;
 use std::str::FromStr;
 
 use builder::graph::Device;
 use builder::request::BuildRequest;
+use run::container::device;
 use run::sandbox::{Belonging, EtcFile, Sharing, UserNamespace};
 use store::RelPath;
 
@@ -24,7 +24,7 @@ pub(super) struct BoxArgs {
     /// RUN steps see the image's /etc/hostname, not one of kiln's
     #[arg(long)]
     no_hostname: bool,
-    /// A device node of this machine that RUN steps see; what it lets others do is what they can do with it
+    /// A device node of this machine that RUN steps may use
     #[arg(long = "device", value_name = "NODE[:TARGET]")]
     devices: Vec<String>,
     /// Whose users RUN steps have: private, or host, where root inside is root outside
@@ -115,34 +115,20 @@ fn belonging(name: &str, mode: Option<&str>) -> Result<Belonging, Failure> {
     }
 }
 
-/// `NODE[:TARGET][:rwm]`. What a node allows is said by its permissions alone.
+/// `NODE[:TARGET][:rwm]`: as `kiln run` has it, but for less than reading and writing, and for whole directories.
 fn device(text: &str) -> Result<Device, Failure> {
     let wrong = |why: &str| UsageError::wrong(format!("invalid device {text:?}: {why}"));
-    if !text.starts_with('/') {
-        let is_cdi = text.contains('=');
-        let why = if is_cdi { "names of the Container Device Interface are not supported" } else { "an absolute path" };
-        return Err(wrong(why));
-    }
-    let is_access = |word: &str| !word.is_empty() && word.bytes().all(|byte| b"rwm".contains(&byte));
-    let words: Vec<&str> = text.split(':').collect();
-    let (source, target, access) = match words[..] {
-        [source] => (source, source, None),
-        [source, access] if is_access(access) => (source, source, Some(access)),
-        [source, target] => (source, target, None),
-        [source, target, access] if is_access(access) => (source, target, Some(access)),
-        _ => return Err(wrong("NODE[:TARGET][:rwm]")),
-    };
-    if access.is_some_and(|access| !access.contains('r') || !access.contains('w')) {
+    let asked: device::Device = text.parse()?;
+    if !asked.access.contains('r') || !asked.access.contains('w') {
         return Err(wrong("only rw and rwm are supported"));
     }
-    let source = PathBuf::from(source);
+    let source = asked.source;
     let found = std::fs::metadata(&source).map_err(store::StoreError::io("find the device", &source))?.file_type();
     if !found.is_char_device() && !found.is_block_device() {
         return Err(wrong("it is no device node"));
     }
-    let target = Some(target).filter(|target| target.starts_with('/'));
-    let target = target.and_then(|target| RelPath::clean(target.as_bytes()).ok()).filter(|target| !target.is_root());
-    Ok(Device { source, target: target.ok_or_else(|| wrong("its target is no absolute path"))? })
+    let target = RelPath::clean(asked.target.as_os_str().as_encoded_bytes()).ok().filter(|target| !target.is_root());
+    Ok(Device { source, target: target.ok_or_else(|| wrong("its target leads nowhere"))? })
 }
 
 #[cfg(test)]
