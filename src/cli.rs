@@ -1,8 +1,10 @@
 //! The command line as typed: every verb, and the groups that Docker has beside the verbs.
 
+use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand};
 
 use crate::command::*;
 
@@ -150,11 +152,50 @@ pub(crate) enum SystemCommand {
     Prune(store::PruneArgs),
 }
 
+/// The switches of `kiln build` with a truth value, as Docker takes them: `--push=true` is `--push`, and
+/// `--push=false` is nothing. Of other verbs the words may be those of a command that runs in a container.
+pub(crate) fn without_truths(mut arguments: Vec<OsString>) -> Vec<OsString> {
+    let text = |index: usize| arguments[index].to_str().unwrap_or_default();
+    let is_word = |index: &usize| !text(*index).starts_with('-') && text(index - 1) != "--root";
+    let verb = (1..arguments.len()).filter(is_word).find(|index| text(*index) != "image");
+    let Some(verb) = verb.filter(|verb| text(*verb) == "build") else { return arguments };
+    let command = Cli::command();
+    let build = command.find_subcommand("build").into_iter().flat_map(clap::Command::get_arguments);
+    let switches = build.filter(|argument| matches!(argument.get_action(), ArgAction::SetTrue));
+    let names: BTreeSet<String> = switches.filter_map(clap::Arg::get_long).map(|name| format!("--{name}")).collect();
+    let after = arguments.split_off(verb + 1);
+    arguments.extend(after.into_iter().filter_map(|argument| without_truth(argument, &names)));
+    arguments
+}
+
+fn without_truth(argument: OsString, switches: &BTreeSet<String>) -> Option<OsString> {
+    match argument.to_str().and_then(|text| text.split_once('=')) {
+        Some((name, value)) if switches.contains(name) => match value.to_ascii_lowercase().as_str() {
+            "true" | "t" | "1" => Some(name.into()),
+            "false" | "f" | "0" => None,
+            _ => Some(argument),
+        },
+        _ => Some(argument),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
+
+    fn check(line: &str, expected: &str) {
+        let words = |line: &str| line.split(' ').map(OsString::from).collect::<Vec<_>>();
+        assert_eq!(without_truths(words(line)), words(expected));
+    }
+
+    #[test]
+    fn switches_take_truth_values() {
+        check("kiln build --push=true --no-cache=false --load=1 .", "kiln build --push --load .");
+        check("kiln --root /x image build --squash=True .", "kiln --root /x image build --squash .");
+        check("kiln --root=/x build --squash=no -t=true .", "kiln --root=/x build --squash=no -t=true .");
+        check("kiln run build x --push=true", "kiln run build x --push=true");
+        check("kiln", "kiln");
+    }
 
     #[test]
     fn the_flags_of_every_verb_fit_together() {

@@ -61,9 +61,9 @@ pub(crate) struct Args {
     /// and mounts can name
     #[arg(long = "build-context", value_name = "NAME=PLACE")]
     build_contexts: Vec<String>,
-    /// Pass the proxies of the environment and of config.json on to RUN steps
-    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
-    http_proxy: bool,
+    /// Use this ignore file instead of the context's .dockerignore
+    #[arg(long, value_name = "FILE")]
+    ignorefile: Option<PathBuf>,
     /// Stop at this stage, by name or number
     #[arg(long, value_name = "STAGE")]
     target: Option<String>,
@@ -71,94 +71,95 @@ pub(crate) struct Args {
     #[arg(long, value_name = "IMAGE")]
     from: Option<String>,
     /// Whether stages that the target does not need are left out
-    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    #[arg(long, value_name = "BOOL", hide_possible_values = true, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     skip_unused_stages: bool,
     #[command(flatten)]
     platforms: platforms::PlatformArgs,
-    /// Run every step, whatever is cached
-    #[arg(long)]
-    no_cache: bool,
-    /// Run every step of this stage, whatever is cached
-    #[arg(long, value_name = "STAGE", value_delimiter = ',')]
-    no_cache_filter: Vec<String>,
-    /// Run a step again whose result is older
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
-    cache_ttl: Option<Duration>,
-    /// Whether registries are asked for base images: always, newer, missing, never [default: missing]
-    #[arg(long, value_enum, value_name = "WHEN", num_args = 0..=1, require_equals = true, default_missing_value = "always")]
-    pull: Option<request::PullArg>,
-    #[command(flatten)]
-    edits: edits::EditArgs,
-    /// A secret for RUN --mount=type=secret: `id=NAME[,src=FILE|,env=VARIABLE]`
-    #[arg(long = "secret", value_name = "SPEC")]
-    secrets: Vec<String>,
-    #[command(flatten)]
-    steps: steps::StepArgs,
-    /// Make one layer of all that the build lays on the base image
-    #[arg(long, alias = "single-snapshot")]
-    squash: bool,
-    /// Make one layer of them and those of the base image
-    #[arg(long)]
-    squash_all: bool,
-    #[command(flatten)]
-    times: times::TimeArgs,
     /// How many steps may run at once [default: the number of processors]
     #[arg(short, long, value_name = "N")]
     jobs: Option<NonZeroUsize>,
+    /// Say nothing but the image id
+    #[arg(short, long)]
+    quiet: bool,
+    /// How progress is shown
+    #[arg(long, value_enum, value_name = "STYLE", env = "BUILDKIT_PROGRESS", default_value = "auto")]
+    progress: Style,
+    /// Write progress, warnings and errors to a file; results stay on standard output
+    #[arg(long, value_name = "FILE")]
+    logfile: Option<PathBuf>,
     /// What to make of the result: type=local, tar, oci, docker, image or registry, with BuildKit's attributes; a bare
     /// path is a directory, `-` a tar on standard output [default: an image in the store]
-    #[arg(short, long = "output", value_name = "SPEC")]
+    #[arg(short, long = "output", value_name = "SPEC", help_heading = "What becomes of the result")]
     outputs: Vec<String>,
     /// Push the result to the registries that its names say
-    #[arg(long)]
+    #[arg(long, help_heading = "What becomes of the result")]
     push: bool,
-    #[command(flatten)]
+    /// Keep the image in the store even if there are other outputs
+    #[arg(long, help_heading = "What becomes of the result")]
+    load: bool,
+    /// Write the image id to a file
+    #[arg(long, value_name = "FILE", help_heading = "What becomes of the result")]
+    iidfile: Option<PathBuf>,
+    /// Write digests and names to a file, as JSON
+    #[arg(long, value_name = "FILE", help_heading = "What becomes of the result")]
+    metadata_file: Option<PathBuf>,
+    #[command(flatten, next_help_heading = "What becomes of the result")]
     compression: CompressionArgs,
     /// The same as --compression-format=uncompressed
     #[arg(long, hide = true, conflicts_with_all = ["compression_format", "compression_level"])]
     disable_compression: bool,
-    #[command(flatten)]
-    access: AccessArgs,
-    /// Keep the image in the store even if there are other outputs
-    #[arg(long)]
-    load: bool,
-    /// Say something about the image in its manifest: `[manifest|index|manifest-descriptor[\[PLATFORM\]]:]KEY=VALUE`
-    #[arg(long = "annotation", value_name = "ANNOTATION")]
+    #[command(flatten, next_help_heading = "What the image says of itself")]
+    edits: edits::EditArgs,
+    /// Say something about the image where it is listed: `[LEVEL[[PLATFORM]]:]KEY=VALUE`, of which LEVEL is manifest,
+    /// index, manifest-descriptor or index-descriptor
+    #[arg(long = "annotation", value_name = "ANNOTATION", help_heading = "What the image says of itself")]
     annotations: Vec<String>,
     /// Say in the manifest when the image was made, as the config does
-    #[arg(long, value_name = "BOOL", default_value_t = false, hide_default_value = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    #[arg(long, help_heading = "What the image says of itself", value_name = "BOOL", hide_possible_values = true, default_value_t = false, hide_default_value = true, action = clap::ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     created_annotation: bool,
     /// Whose media types the image has
-    #[arg(long, value_enum, value_name = "FAMILY")]
+    #[arg(long, value_enum, value_name = "FAMILY", help_heading = "What the image says of itself")]
     format: Option<request::FormatArg>,
+    /// Make one layer of all that the build lays on the base image
+    #[arg(long, alias = "single-snapshot", help_heading = "Layers and times")]
+    squash: bool,
+    /// Make one layer of them and those of the base image
+    #[arg(long, help_heading = "Layers and times")]
+    squash_all: bool,
+    #[command(flatten, next_help_heading = "Layers and times")]
+    times: times::TimeArgs,
+    /// Run every step, whatever is cached
+    #[arg(long, help_heading = "What is used again")]
+    no_cache: bool,
+    /// Run every step of this stage, whatever is cached
+    #[arg(long, value_name = "STAGE", value_delimiter = ',', help_heading = "What is used again")]
+    no_cache_filter: Vec<String>,
+    /// Run a step again whose result is older
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, help_heading = "What is used again")]
+    cache_ttl: Option<Duration>,
+    /// Whether registries are asked for base images: always, newer, missing, never [default: missing]
+    #[arg(long, value_enum, value_name = "WHEN", num_args = 0..=1, require_equals = true, default_missing_value = "always", help_heading = "What is used again")]
+    pull: Option<request::PullArg>,
+    /// A secret for RUN --mount=type=secret: `id=NAME[,src=FILE|,env=VARIABLE]`
+    #[arg(long = "secret", value_name = "SPEC", help_heading = "What RUN steps see")]
+    secrets: Vec<String>,
+    /// Pass the proxies of the environment and of config.json on to RUN steps
+    #[arg(long, help_heading = "What RUN steps see", value_name = "BOOL", hide_possible_values = true, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    http_proxy: bool,
+    #[command(flatten, next_help_heading = "What RUN steps see")]
+    steps: steps::StepArgs,
+    #[command(flatten, next_help_heading = "How registries are reached")]
+    access: AccessArgs,
+    #[command(flatten, next_help_heading = "Instead of building")]
+    call: call::CallArgs,
+    /// Tell which steps would run and why, and run none
+    #[arg(long, help_heading = "Instead of building")]
+    dry_run: bool,
     #[command(flatten)]
     accepted: accepted::AcceptedArgs,
     /// Accepted for docker's sake: there is one builder
     #[arg(long, value_name = "NAME", hide = true)]
     builder: Option<String>,
-    /// Write the image id to a file
-    #[arg(long, value_name = "FILE")]
-    iidfile: Option<PathBuf>,
-    /// Write digests and names to a file, as JSON
-    #[arg(long, value_name = "FILE")]
-    metadata_file: Option<PathBuf>,
-    /// Use this ignore file instead of the context's .dockerignore
-    #[arg(long, value_name = "FILE")]
-    ignorefile: Option<PathBuf>,
-    /// Say nothing but the image id
-    #[arg(short, long)]
-    quiet: bool,
-    /// Write progress, warnings and errors to a file; results stay on standard output
-    #[arg(long, value_name = "FILE")]
-    logfile: Option<PathBuf>,
-    /// How progress is shown
-    #[arg(long, value_enum, value_name = "STYLE", env = "BUILDKIT_PROGRESS", default_value = "auto")]
-    progress: Style,
-    #[command(flatten)]
-    call: call::CallArgs,
-    /// Tell which steps would run and why, and run none
-    #[arg(long)]
-    dry_run: bool,
 }
 
 /// Builds, delivers, and says what came of it.

@@ -397,3 +397,14 @@ fn what_is_said_goes_to_a_file() {
     assert!(said.contains("heard") && said.contains("none") && failed.stderr.is_empty(), "{said}{}", failed.stderr);
     session.kiln(["build", "--logfile", "/nowhere/log", context]).fails(1).says(&["/nowhere/log"]);
 }
+
+/// A script that gives switches their truth values finds what it finds in docker.
+#[test]
+fn switches_take_truth_values() {
+    let Some(session) = Session::with_busybox() else { return };
+    let dockerfile = "FROM busybox\nRUN echo ran\n";
+    build(&session, "app", dockerfile, &["--no-cache=true", "--load=true", "--push=false"]).ok();
+    let again = build(&session, "app", dockerfile, &["--no-cache=false", "--squash=0"]).ok();
+    assert!(!again.stderr.contains("runs because"), "{}", again.stderr);
+    build(&session, "app", dockerfile, &["--no-cache=x"]).fails(1).says(&["--no-cache"]);
+}

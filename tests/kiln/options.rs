@@ -104,7 +104,7 @@ fn flags_that_kiln_has_not_are_refused_by_name() {
                  --source-policy-file"
         .split_whitespace()
     {
-        let named = format!("kiln build {flag} is not supported yet");
+        let named = format!("kiln build {flag} is not supported");
         from_input(&session, "FROM scratch\nLABEL a=b\n", &[&format!("{flag}=x")]).fails(125).says(&[&named]);
     }
     for (flag, named) in [

@@ -14,7 +14,7 @@ pub(super) struct EditArgs {
     #[arg(long = "unsetlabel", value_name = "KEY", value_delimiter = ',')]
     unset_labels: Vec<String>,
     /// Whether stages have the labels of their bases
-    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    #[arg(long, value_name = "BOOL", hide_possible_values = true, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     inherit_labels: bool,
     /// Set a variable before the first instruction, as ENV would; without a value it is taken from the environment
     #[arg(long = "env", value_name = "NAME[=VALUE]")]

@@ -41,14 +41,14 @@ pub(super) struct StepArgs {
     #[arg(long, value_name = "OPTION")]
     dns_option: Vec<String>,
     /// A directory or file of this machine that RUN steps see and that is not in the image
-    #[arg(short, long = "volume", value_name = "SOURCE:TARGET[:OPTIONS]")]
+    #[arg(short, long = "volume", value_name = "SOURCE:TARGET")]
     volumes: Vec<String>,
     #[command(flatten)]
-    limits: LimitArgs,
-    #[command(flatten)]
-    privileges: PrivilegeArgs,
-    #[command(flatten)]
     sandbox: BoxArgs,
+    #[command(flatten, next_help_heading = "What RUN steps may do and use up")]
+    privileges: PrivilegeArgs,
+    #[command(flatten, next_help_heading = "What RUN steps may do and use up")]
+    limits: LimitArgs,
 }
 
 #[derive(Debug, clap::Args)]
