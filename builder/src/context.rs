@@ -130,17 +130,22 @@ pub fn ignored(directory: &ContextDirectory) -> Result<Option<(String, IgnoreFil
 
 /// Finds the Dockerfile of a context, and the ignore file that belongs to it.
 ///
-/// Without a name it is `Dockerfile`, `Containerfile` or `dockerfile` in the context, where no link
-/// leads out; with one it is a path of the user's. The ignore file is `<Dockerfile>.dockerignore`
+/// Without a name it is `Dockerfile`, `Containerfile` or `dockerfile` in the context; with one it is a path of the
+/// user's. What is in the context may be somebody else's: no link there leads out, or the excerpt of an error would
+/// show any file of this machine. The ignore file is `<Dockerfile>.dockerignore`
 /// beside it, if that exists (docs/dockerfile.md, A003, A170).
 pub fn locate(context: &Path, file: Option<&Path>) -> Result<(DockerfileText, Option<DockerfileText>), ContextError> {
+    let root = || Dir::open(context).map_err(|errno| read_error(context)(errno.into()));
     if let Some(file) = file {
-        let dockerfile = read_path(file)?.ok_or_else(|| not_found(file))?;
         let mut beside = file.as_os_str().to_owned();
         beside.push(".dockerignore");
-        return Ok((dockerfile, read_path(Path::new(&beside))?));
+        let read = |path: &Path| match inside(context, path) {
+            Some(name) => read_named(&root()?, path, &name),
+            None => read_path(path),
+        };
+        return Ok((read(file)?.ok_or_else(|| not_found(file))?, read(Path::new(&beside))?));
     }
-    let root = Dir::open(context).map_err(|errno| read_error(context)(errno.into()))?;
+    let root = root()?;
     for name in NAMES {
         if let Some(dockerfile) = read_inside(&root, context, name)? {
             return Ok((dockerfile, read_inside(&root, context, &format!("{name}.dockerignore"))?));
@@ -246,6 +251,30 @@ fn read_path(path: &Path) -> Result<Option<DockerfileText>, ContextError> {
         Ok(file) => read_file(file, path.display().to_string(), path).map(Some),
         Err(error) if is_absent(&error) => Ok(None),
         Err(error) => Err(read_error(path)(error)),
+    }
+}
+
+/// The path of a file below the context, if that is where it is.
+fn inside(context: &Path, file: &Path) -> Option<RelPath> {
+    let absolute = |path: &Path| std::path::absolute(path).ok();
+    let is_plain = |path: &Path| !path.components().any(|part| part == std::path::Component::ParentDir);
+    let as_typed =
+        absolute(file)?.strip_prefix(absolute(context)?).ok().filter(|path| is_plain(path)).map(Path::to_owned);
+    let as_found = || {
+        let parent = absolute(file)?.parent()?.canonicalize().ok()?;
+        Some(parent.strip_prefix(context.canonicalize().ok()?).ok()?.join(file.file_name()?))
+    };
+    RelPath::clean(as_typed.or_else(as_found)?.as_os_str().as_encoded_bytes()).ok()
+}
+
+fn read_named(root: &Dir, path: &Path, name: &RelPath) -> Result<Option<DockerfileText>, ContextError> {
+    match root.resolve_file(name).map_err(std::io::Error::from) {
+        Ok(file) => read_file(file, path.display().to_string(), path).map(Some),
+        Err(error) if !is_absent(&error) => Err(read_error(path)(error)),
+        Err(_) if path.exists() => {
+            Err(read_error(path)(std::io::Error::other("it is a symbolic link that leads out of the build context")))
+        }
+        Err(_) => Ok(None),
     }
 }
 

@@ -3,7 +3,6 @@
 mod accepted;
 mod annotation;
 mod call;
-mod draft;
 mod edits;
 mod finish;
 mod output;

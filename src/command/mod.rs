@@ -9,6 +9,7 @@ pub(crate) mod compression;
 pub(crate) mod cp;
 pub(crate) mod create;
 pub(crate) mod diff;
+mod draft;
 mod environment;
 pub(crate) mod exec;
 pub(crate) mod export;

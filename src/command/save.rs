@@ -1,15 +1,15 @@
 //! `kiln save`
 
-use std::fs::File;
-use std::io::{self, BufWriter, IsTerminal, Write};
-use std::path::{Path, PathBuf};
+use std::io::{self, BufWriter, IsTerminal};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use store::archive::{ArchiveFormat, LayerForm, Save, SavedImage};
 use store::oci::Annotations;
-use store::{Reference, Store, StoreError};
+use store::{Reference, Store};
 
 use super::access::Access;
+use super::draft::Draft;
 use super::wire::bring;
 use crate::context::Context;
 use crate::report::{Failure, UsageError};
@@ -52,32 +52,16 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode, Failure> {
     match (&args.output, args.format) {
         (Some(path), Format::OciDir) => drop(store.save_directory(&save, path)?),
         (None, Format::OciDir) => return Err(UsageError::wrong("--format oci-dir needs a directory: --output")),
-        (Some(path), _) => save_file(&store, &save, path)?,
+        (Some(path), _) => Draft::open(path)?.fill(|file| {
+            store.save(&save, file)?;
+            Ok(())
+        })?,
         (None, _) if io::stdout().is_terminal() => {
             return Err(UsageError::wrong("refusing to write an archive to a terminal: use --output, or redirect"));
         }
         (None, _) => drop(store.save(&save, BufWriter::new(io::stdout().lock()))?),
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Writes beside the file and renames, so that a failure leaves what was there.
-fn save_file(store: &Store, save: &Save, path: &Path) -> Result<(), Failure> {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".part");
-    let beside = PathBuf::from(beside);
-    let written =
-        File::create(&beside).map_err(StoreError::io("create", &beside)).map_err(Failure::from).and_then(|file| {
-            let mut writer = BufWriter::new(file);
-            store.save(save, &mut writer)?;
-            writer.flush().map_err(StoreError::io("write", &beside))?;
-            std::fs::rename(&beside, path).map_err(StoreError::io("rename", &beside))?;
-            Ok(())
-        });
-    if written.is_err() {
-        let _ = std::fs::remove_file(&beside);
-    }
-    written
 }
 
 fn saved(store: &Store, text: &str) -> Result<SavedImage, Failure> {

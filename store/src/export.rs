@@ -1,7 +1,7 @@
 //! A tree for people who want the files and no image: as a directory, or as one tar.
 //!
 //! What is written into a directory belongs to whoever runs kiln, as `buildx` has it: owners, setuid and
-//! setgid bits and extended attributes are an image's and not a user's. Nothing is written through a
+//! setgid bits and extended attributes are an image's and not a user's, and nobody else can use a device. Nothing is written through a
 //! link that was there before: each entry is made new, by the descriptor of a directory on whose path
 //! no link may be. The tar has everything, owners too.
 
@@ -235,6 +235,10 @@ impl Writing<'_> {
                 self.skipped.push(path.clone());
                 Ok(())
             }
+            // A device of an image would be a way to the hardware for everybody here.
+            made if kind != Kind::Fifo => {
+                Ok(made.and_then(|()| into.set_mode(name, mode & 0o600)).map_err(FsError::of("make", path))?)
+            }
             made => Ok(made.and_then(|()| into.set_mode(name, mode)).map_err(FsError::of("make", path))?),
         }
     }
@@ -322,6 +326,22 @@ mod tests {
         assert!(out.join("other").exists());
         export.to_directory(&out, Others::Remove).unwrap();
         assert!(!out.join("other").exists());
+    }
+
+    /// threats.md A12: a device of an image is nobody's way to the hardware, and its tar has it all the same.
+    #[test]
+    fn a_device_is_for_its_owner_alone() {
+        let place = tempfile::tempdir().unwrap();
+        let mut builder = TreeBuilder::new(Metadata::root_owned(0o755, Timestamp::from_secs(1)));
+        let device = Leaf::Device { kind: DeviceKind::Block, major: 254, minor: 0 };
+        builder.put_leaf(&path("disk"), Metadata::root_owned(0o666, Timestamp::from_secs(1)), device);
+        let (tree, contents) = (builder.build(), Contents::default());
+        let export = Export { tree: &tree, contents: &contents, time: None, cancel: &Cancel::default() };
+        let skipped = export.to_directory(place.path(), Others::Keep).unwrap();
+        match std::fs::symlink_metadata(place.path().join("disk")) {
+            Ok(made) => assert_eq!(made.mode() & 0o7777, 0o600),
+            Err(_) => assert_eq!(skipped, [path("disk")], "only root can make it"),
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod checking;
 mod containers;
 mod faults;
 mod health;
+mod hostile;
 mod house;
 mod interrupts;
 mod limits;

@@ -100,6 +100,8 @@ impl<'a> Git<'a> {
         .into();
         let secret = fetcher.authorization(&secrets(&repository))?;
         if let (Some(value), Some(origin)) = (secret.or(credentials), origin(&repository)) {
+            // git goes on at a redirect's target with the headers of where it began, whosever that is.
+            settings.push((format!("http.{origin}.followRedirects"), "false".to_owned()));
             settings.push((format!("http.{origin}.extraHeader"), format!("Authorization: {value}")));
         }
         Ok(Self { fetcher, source, repository, settings })

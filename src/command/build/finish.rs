@@ -17,10 +17,10 @@ use store::tree::{Metadata, Timestamp, Tree, TreeBuilder};
 use store::{Contents, Encoding, Platform, Reference, RelPath, Store, TaggedImage};
 
 use super::annotation::{Annotation, Level, said};
-use super::draft::Draft;
 use super::output::{Archive, Created, Form, Output, Push, Sink, Split};
 use super::times::agree;
 use crate::command::access::Access;
+use crate::command::draft::Draft;
 use crate::command::wire::bring;
 use crate::context::{Context, note};
 use crate::report::{Failure, UsageError};

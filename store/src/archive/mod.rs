@@ -7,6 +7,7 @@
 //! Nothing of an archive is believed: every blob must have the digest by which it is named, every
 //! layer its DiffId. Names of members are looked up in the archive's own index and never on disk.
 
+mod directory;
 mod import;
 mod load;
 mod save;

@@ -3,19 +3,21 @@
 //! The same images give the same bytes: members in a fixed order, times zero, owners root.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::io::{self, Read, Write};
 use std::path::Path;
 
 use serde::Serialize;
 
+use super::directory::Directory;
 use super::{ArchiveError, DOCKER_FILE, INDEX_FILE, LAYOUT_FILE, NAME_ANNOTATION, REF_ANNOTATION, blob_name};
 use crate::bundle::{Bundle, Member};
 use crate::image::Image;
-use crate::oci::{Annotations, Descriptor, Document, Family, Index, MANIFEST_LIMIT_BYTES, Manifest, MediaType};
+use crate::oci::{
+    Annotations, CONFIG_LIMIT_BYTES, Descriptor, Document, Family, Index, MANIFEST_LIMIT_BYTES, Manifest, MediaType,
+};
 use crate::refs::TaggedImage;
 use crate::store::Store;
-use crate::{DiffId, Digest, Encoding, ImageId, LayerBlob, Reference};
+use crate::{DiffId, Digest, Encoding, ImageId, LayerBlob, Reference, RelPath};
 
 /// Which form to write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,10 +92,10 @@ impl Store {
     /// Writes images as a directory, which is made; says what each is in it. Of a layout that is there
     /// already the other images stay; a name that both have is the new image's.
     pub fn save_directory(&self, save: &Save, path: &Path) -> Result<Vec<Descriptor>, ArchiveError> {
-        fs::create_dir_all(path).map_err(|source| ArchiveError::Write { what: path.display().to_string(), source })?;
+        let failed = |source| ArchiveError::Write { what: path.display().to_string(), source };
+        let sink = &mut Directory::make(path).map_err(failed)?;
         let (mut plan, saved) = self.plan(save)?;
-        plan.keep(indexed(path)?);
-        let sink = &mut Directory(path);
+        plan.keep(indexed(sink, path)?);
         // The index comes last: it may name what is there only.
         self.put_blobs(&plan, sink)?;
         put_documents(&plan, save.format, sink)?;
@@ -242,7 +244,7 @@ impl Store {
     }
 
     fn config_bytes(&self, image: &Image) -> Result<Vec<u8>, ArchiveError> {
-        self.read_blob(image.id.0, crate::oci::CONFIG_LIMIT_BYTES)?.ok_or(ArchiveError::NoImage(image.id))
+        self.read_blob(image.id.0, CONFIG_LIMIT_BYTES)?.ok_or(ArchiveError::NoImage(image.id))
     }
 }
 
@@ -355,32 +357,28 @@ impl<W: Write> Sink for tar::Builder<W> {
     }
 }
 
-struct Directory<'a>(&'a Path);
-
-impl Sink for Directory<'_> {
+impl Sink for Directory {
     fn put(&mut self, name: &str, size_bytes: u64, reader: &mut dyn Read) -> io::Result<()> {
-        let path = self.0.join(name);
-        fs::create_dir_all(path.parent().unwrap_or(self.0))?;
-        let beside = self.0.join(format!("{name}.part"));
-        let written = write_whole(&beside, size_bytes, reader).and_then(|()| fs::rename(&beside, &path));
-        written.inspect_err(|_| drop(fs::remove_file(&beside)))
+        let path = RelPath::clean(name.as_bytes()).map_err(io::Error::other)?;
+        Self::put(self, &path, size_bytes, reader)
     }
 }
 
-fn write_whole(path: &Path, size_bytes: u64, reader: &mut dyn Read) -> io::Result<()> {
-    let copied = io::copy(&mut reader.take(size_bytes), &mut fs::File::create(path)?)?;
-    if copied == size_bytes { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
-}
-
 /// What the index of a layout names; nothing, if there is no layout.
-fn indexed(layout: &Path) -> Result<Vec<Descriptor>, ArchiveError> {
-    let path = layout.join(INDEX_FILE);
-    let failed = |source| ArchiveError::Read { what: path.display().to_string(), source };
-    let Some(bytes) = crate::store::found(fs::read(&path)).map_err(failed)? else { return Ok(Vec::new()) };
+fn indexed(layout: &Directory, path: &Path) -> Result<Vec<Descriptor>, ArchiveError> {
+    let failed = |source| ArchiveError::Read { what: path.join(INDEX_FILE).display().to_string(), source };
+    let index = RelPath::clean(INDEX_FILE.as_bytes()).unwrap_or_default();
+    let Some((file, size_bytes)) = layout.file(&index).map_err(failed)? else { return Ok(Vec::new()) };
+    if size_bytes > CONFIG_LIMIT_BYTES {
+        let (name, limit_bytes) = (INDEX_FILE.to_owned(), CONFIG_LIMIT_BYTES);
+        return Err(ArchiveError::TooLarge { name, size_bytes, limit_bytes });
+    }
+    let mut bytes = Vec::new();
+    file.take(CONFIG_LIMIT_BYTES).read_to_end(&mut bytes).map_err(failed)?;
     let document = Document::parse(&bytes, Some(&MediaType::OciIndex));
     match document.map_err(|source| ArchiveError::Document { name: INDEX_FILE.to_owned(), source })? {
         Document::Index(index) => Ok(index.manifests),
-        Document::Manifest(_) => Err(ArchiveError::Unknown { path: layout.to_owned() }),
+        Document::Manifest(_) => Err(ArchiveError::Unknown { path: path.to_owned() }),
     }
 }
 

@@ -7,10 +7,11 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::ArchiveError;
+use super::directory::Directory;
 use crate::compress;
 use crate::path::RelPath;
 use crate::session::TemporaryFile;
-use crate::store::{Store, StoreError, found};
+use crate::store::{Store, StoreError};
 
 /// How many links a name may go through: Docker wrote a layer that occurs twice as a link.
 const LINK_LIMIT: usize = 8;
@@ -24,7 +25,7 @@ pub struct Source {
 
 #[derive(Debug)]
 enum Kind {
-    Directory,
+    Directory(Directory),
     Tar { file: File, members: BTreeMap<RelPath, Member>, _spool: Option<TemporaryFile> },
 }
 
@@ -40,7 +41,8 @@ impl Source {
         let cannot_read = |source| ArchiveError::Read { what: path.display().to_string(), source };
         let mut file = File::open(path).map_err(cannot_read)?;
         if file.metadata().map_err(cannot_read)?.is_dir() {
-            return Ok(Self { path: path.to_owned(), kind: Kind::Directory });
+            let directory = Directory::open(path).map_err(cannot_read)?;
+            return Ok(Self { path: path.to_owned(), kind: Kind::Directory(directory) });
         }
         let is_plain =
             file.metadata().map_err(cannot_read)?.is_file() && is_plain_tar(&mut file).map_err(cannot_read)?;
@@ -61,7 +63,15 @@ impl Source {
     pub(super) fn part(&self, name: &str) -> Result<Option<Part<'_>>, ArchiveError> {
         let Ok(path) = RelPath::clean(name.as_bytes()) else { return Ok(None) };
         match &self.kind {
-            Kind::Directory => self.part_of_directory(&path),
+            Kind::Directory(directory) => {
+                let opened = directory.file(&path);
+                let failed = |source| ArchiveError::Read {
+                    what: self.path.join(path.as_os_str()).display().to_string(),
+                    source,
+                };
+                let part = |(file, size_bytes)| Part { bytes: Bytes::File(file), size_bytes };
+                Ok(opened.map_err(failed)?.map(part))
+            }
             Kind::Tar { file, members, .. } => Ok(find(members, path).map(|(offset, size_bytes)| Part {
                 bytes: Bytes::Range { file, offset, end: offset + size_bytes },
                 size_bytes,
@@ -85,14 +95,6 @@ impl Source {
         let read = part.take(limit_bytes).read_to_end(&mut bytes);
         read.map_err(|source| ArchiveError::Read { what: format!("{name} in the archive"), source })?;
         Ok(bytes)
-    }
-
-    fn part_of_directory(&self, path: &RelPath) -> Result<Option<Part<'_>>, ArchiveError> {
-        let path = self.path.join(path.as_os_str());
-        let cannot_read = |source| ArchiveError::Read { what: path.display().to_string(), source };
-        let Some(file) = found(File::open(&path)).map_err(cannot_read)? else { return Ok(None) };
-        let metadata = file.metadata().map_err(cannot_read)?;
-        Ok(metadata.is_file().then_some(Part { bytes: Bytes::File(file), size_bytes: metadata.len() }))
     }
 
     fn spool(store: &Store, path: &Path, reader: impl Read + Send) -> Result<Self, ArchiveError> {

@@ -62,6 +62,11 @@ impl Dir {
         self.make_node(name, Kind::Character, (0, 0))
     }
 
+    /// Gives what has a name another one, in place of whatever has that.
+    pub(crate) fn rename(&self, name: &Name, new_name: &Name) -> Result<()> {
+        rustix::fs::renameat(self, name.as_os_str(), self, new_name.as_os_str())
+    }
+
     /// Gives a file a second name, in another directory perhaps.
     pub fn link(&self, name: &Name, to: &Self, new_name: &Name) -> Result<()> {
         rustix::fs::linkat(self, name.as_os_str(), to, new_name.as_os_str(), AtFlags::empty())

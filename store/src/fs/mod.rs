@@ -152,12 +152,19 @@ impl Dir {
         let mut here = name.clone();
         loop {
             if let Some(next) = below.pop() {
+                let parent = at.stat()?;
                 at = at.unlocked_child(&next)?;
-                above.push((std::mem::replace(&mut here, next), std::mem::replace(&mut below, at.remove_files()?)));
+                let rest = std::mem::replace(&mut below, at.remove_files()?);
+                above.push((std::mem::replace(&mut here, next), rest, parent));
                 continue;
             }
-            let Some((parent, rest)) = above.pop() else { break };
+            let Some((parent, rest, was)) = above.pop() else { break };
             at = rustix::fs::openat(&at, "..", DIRECTORY, Mode::empty()).map(Self)?;
+            // Moved elsewhere meanwhile, it would have names removed there.
+            let is = at.stat()?;
+            if (is.device, is.inode) != (was.device, was.inode) {
+                return Err(Errno::STALE);
+            }
             rustix::fs::unlinkat(&at.0, here.as_os_str(), AtFlags::REMOVEDIR)?;
             (here, below) = (parent, rest);
         }
