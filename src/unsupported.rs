@@ -15,7 +15,6 @@ const FLAGS: &[(&str, &[&str])] = &[
             "--cache-repo",
             "--cache-run-layers",
             "--cache-to",
-            "--cgroup-parent",
             "--cleanup",
             "--compat-volumes",
             "--context-sub-path",
@@ -195,7 +194,7 @@ mod tests {
 
     #[test]
     fn what_docker_has_is_named() {
-        check("kiln build --cgroup-parent x .", Some("kiln build --cgroup-parent"));
+        check("kiln build --stdin .", Some("kiln build --stdin"));
         check("kiln create --gpus=all x", Some("kiln run --gpus"));
         check("kiln container run --gpus all x", Some("kiln run --gpus"));
         check("kiln update --kernel-memory 1g x", Some("kiln update --kernel-memory"));

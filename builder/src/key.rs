@@ -416,6 +416,7 @@ mod tests {
         assert_eq!(changed(|run| run.proxies.push(("http_proxy".into(), "x".into()))), same);
         assert_eq!(changed(|run| run.limits.memory_bytes = Some(1)), same);
         assert_eq!(changed(|run| run.limits.milli_cpus = Some(1)), same);
+        assert_eq!(changed(|run| run.limits.cgroup_parent = Some("/ci".into())), same);
         let with_mount = |kind: MountKind| changed(|run| run.mounts = vec![mount(kind)]);
         assert_eq!(with_mount(cache("c", Sharing::Locked)), with_mount(cache("c", Sharing::Private)));
         let at = |address: [u8; 4]| changed(|run| run.hosts.push(("h".into(), address.into())));

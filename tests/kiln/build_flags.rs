@@ -108,6 +108,25 @@ fn users_can_be_the_host_s() {
     assert_eq!(session.run("app", "stat -c %u:%g /mine"), "0:0\n");
 }
 
+/// Rule C053: the cgroups of steps are where they are asked to be, which is in no key.
+#[test]
+fn cgroups_of_steps_have_a_parent() {
+    let Some(session) = Session::with_busybox().filter(|_| is_root()) else { return };
+    let parent = format!("/{}", session.name());
+    let dockerfile = "FROM busybox\nRUN cat /proc/self/cgroup > /seen\n";
+    let ran = build(&session, "app", dockerfile, &["--cgroupns=host", "--cgroup-parent", &parent]);
+    let again = build(&session, "app", dockerfile, &["--cgroupns=host"]);
+    for hierarchy in std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
+        let _not_in_this_one = std::fs::remove_dir(hierarchy.path().join(&parent[1..]));
+    }
+    let _not_version_two = std::fs::remove_dir(format!("/sys/fs/cgroup{parent}"));
+    ran.ok();
+    assert!(!again.ok().stderr.contains("runs because"));
+    assert!(session.run("app", "cat /seen").contains(&format!("{parent}/kiln-")));
+    let outside = build(&session, "app", dockerfile, &["--cgroup-parent", "/a/../b"]).fails(125);
+    outside.says(&["without dots"]);
+}
+
 /// Rule C062: a device node is there for commands, works as far as its permissions go, and is not in the image.
 #[test]
 fn devices_are_seen_by_every_step() {

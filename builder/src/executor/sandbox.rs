@@ -94,6 +94,7 @@ fn spec(execution: &Execution<'_>) -> Spec {
         cpuset: limits.cpuset.clone(),
         cpuset_mems: limits.cpuset_mems.clone(),
         pids: PidsLimit::Default,
+        parent: limits.cgroup_parent.clone(),
         ..sandbox::Limits::default()
     };
     let rlimit = |(name, soft, hard): &(String, Option<u64>, Option<u64>)| Rlimit {

@@ -67,6 +67,8 @@ pub struct Limits {
     pub cpuset: Option<String>,
     /// Memory nodes it may use (`--cpuset-mems`).
     pub cpuset_mems: Option<String>,
+    /// The cgroup in which steps have theirs (`--cgroup-parent`).
+    pub cgroup_parent: Option<String>,
     /// Processors' worth of time, in thousandths.
     pub milli_cpus: Option<u64>,
     /// The size of `/dev/shm` (`--shm-size`).

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use builder::graph::{Access, Limits, Network, Privileges, Volume};
 use builder::request::{BuildRequest, Entitlement, SshSource};
+use run::container::limits::CgroupParent;
 use run::container::mount::{self, MountRequest};
 use run::container::options::Ulimit;
 use run::sandbox::{CapabilitySet, Dns, EtcFile, Seccomp, Swap};
@@ -80,6 +81,9 @@ struct LimitArgs {
     /// Memory nodes that may be used, as 0,1
     #[arg(long, value_name = "LIST")]
     cpuset_mems: Option<String>,
+    /// The cgroup in which RUN steps have theirs, from the top
+    #[arg(long, value_name = "PATH")]
+    cgroup_parent: Option<CgroupParent>,
     /// The same limits in one: `memory=512m,cpu-quota=50000`
     #[arg(long = "resource", value_name = "NAME=VALUE,...")]
     resources: Vec<String>,
@@ -151,6 +155,7 @@ impl LimitArgs {
         ];
         let mut limits = Limits {
             shm_bytes: self.shm_size,
+            cgroup_parent: self.cgroup_parent.as_ref().map(|parent| parent.as_str().to_owned()),
             ulimits: self.ulimits.iter().map(|limit| (limit.name.clone(), limit.soft, limit.hard)).collect(),
             ..Limits::default()
         };
