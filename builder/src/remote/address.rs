@@ -6,6 +6,9 @@
 
 use std::fmt;
 
+use super::checksum::Checksum;
+use super::text::{redacted, split_url, unescaped};
+
 /// Something that lies elsewhere.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Remote {
@@ -59,26 +62,6 @@ pub enum Submodules {
     Fetch,
     /// Their directories stay empty.
     Leave,
-}
-
-/// A digest of a file, by one of the algorithms that BuildKit takes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Checksum {
-    /// The algorithm.
-    pub algorithm: Algorithm,
-    /// The digest in hexadecimal.
-    pub hex: String,
-}
-
-/// A digest's algorithm.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Algorithm {
-    /// `sha256`
-    Sha256,
-    /// `sha384`
-    Sha384,
-    /// `sha512`
-    Sha512,
 }
 
 /// Why a text names nothing that could be fetched.
@@ -248,96 +231,6 @@ impl fmt::Debug for GitSource {
     }
 }
 
-impl Checksum {
-    /// Reads `sha256:...`.
-    pub fn parse(text: &str) -> Result<Self, AddressError> {
-        let algorithm = |name: &str| match name {
-            "sha256" => Some((Algorithm::Sha256, 64)),
-            "sha384" => Some((Algorithm::Sha384, 96)),
-            "sha512" => Some((Algorithm::Sha512, 128)),
-            _ => None,
-        };
-        let parsed = text.split_once(':').and_then(|(name, hex)| {
-            let (algorithm, digits) = algorithm(name)?;
-            let is_hex = hex.len() == digits && hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-            is_hex.then(|| Self { algorithm, hex: hex.to_owned() })
-        });
-        parsed.ok_or_else(|| AddressError::Checksum(text.to_owned()))
-    }
-}
-
-impl fmt::Display for Checksum {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = match self.algorithm {
-            Algorithm::Sha256 => "sha256",
-            Algorithm::Sha384 => "sha384",
-            Algorithm::Sha512 => "sha512",
-        };
-        write!(f, "{name}:{}", self.hex)
-    }
-}
-
-/// A text in which every name and password of an http(s) URL is crossed out, for people and for history.
-pub fn redacted(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.find("://") {
-        let (before, after) = rest.split_at(at + 3);
-        out.push_str(before);
-        let end = after.find(|c: char| matches!(c, '/' | '?' | '#' | '"' | '\'') || c.is_whitespace());
-        let (authority, tail) = after.split_at(end.unwrap_or(after.len()));
-        match authority.rsplit_once('@') {
-            // The user of an ssh URL is no secret.
-            Some((user, _)) if before.ends_with("ssh://") && !user.contains(':') => out.push_str(authority),
-            Some((_, host)) => {
-                out.push_str("xxxxx:xxxxx@");
-                out.push_str(host);
-            }
-            None => out.push_str(authority),
-        }
-        rest = tail;
-    }
-    out + rest
-}
-
-/// The parts of a URL that count here.
-pub(super) struct UrlParts<'t> {
-    pub(super) scheme: &'t str,
-    /// Name and password.
-    pub(super) user: Option<&'t str>,
-    /// Host and port.
-    pub(super) host: &'t str,
-    pub(super) path: &'t str,
-}
-
-/// Takes a URL apart; `None` for what is none.
-pub(super) fn split_url(text: &str) -> Option<UrlParts<'_>> {
-    let (scheme, rest) = text.split_once("://")?;
-    if scheme.is_empty() || !scheme.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
-        return None;
-    }
-    let rest = rest.split(['?', '#']).next().unwrap_or_default();
-    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    let (user, host) = match authority.rsplit_once('@') {
-        Some((user, host)) => (Some(user), host),
-        None => (None, authority),
-    };
-    Some(UrlParts { scheme, user, host, path })
-}
-
-/// A text with its `%41`s taken for what they stand for.
-pub(super) fn unescaped(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((first, after)) = rest.split_first() {
-        let digits = after.get(..2).filter(|_| *first == b'%').and_then(|digits| std::str::from_utf8(digits).ok());
-        let byte = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        bytes.push(byte.unwrap_or(*first));
-        rest = if byte.is_some() { &after[2..] } else { after };
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
 fn starts_with(text: &str, scheme: &str) -> bool {
     text.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme))
 }
@@ -440,29 +333,6 @@ mod tests {
             ("http://h/%2e%2e%2fx", "__unnamed__"),
         ] {
             assert_eq!(UrlSource::new(url, None).name, expected, "{url}");
-        }
-    }
-
-    #[test]
-    fn checksums_are_of_three_kinds() {
-        for (algorithm, digits) in [("sha256", 64), ("sha384", 96), ("sha512", 128)] {
-            let text = format!("{algorithm}:{}", "0a".repeat(digits / 2));
-            assert_eq!(Checksum::parse(&text).unwrap().to_string(), text);
-        }
-        for text in ["", "sha256:", "md5:00", "sha256:XYZ", &format!("sha256:{}", "A".repeat(64))] {
-            assert!(Checksum::parse(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn secrets_are_crossed_out() {
-        for (text, expected) in [
-            ("ADD https://u:p@h/x /y", "ADD https://xxxxx:xxxxx@h/x /y"),
-            ("https://token@h/x https://h/a@b", "https://xxxxx:xxxxx@h/x https://h/a@b"),
-            ("ssh://git@h/x git@h:x", "ssh://git@h/x git@h:x"),
-            ("ADD a b", "ADD a b"),
-        ] {
-            assert_eq!(redacted(text), expected);
         }
     }
 }

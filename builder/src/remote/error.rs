@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use store::{Cancelled, StoreError};
 
-use super::address::Checksum;
+use super::checksum::Checksum;
 use crate::source::SourceError;
 
 /// Why something remote cannot be had.

@@ -18,7 +18,8 @@ use store::action::{ActionResult, Part, Value};
 use store::tree::{Metadata, Timestamp, diff};
 use store::{ActionKey, Contents, DiffId, KeyRecord, Store, Tree};
 
-use super::address::{Remote, redacted};
+use super::address::Remote;
+use super::text::redacted;
 use super::{RemoteError, git, url};
 use crate::graph::{Clock, Lookup};
 use crate::key;

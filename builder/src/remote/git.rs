@@ -19,8 +19,9 @@ use store::tree::{Directory, Entry, HardLinks, Leaf, Metadata, Node, Timestamp};
 use store::{Cancelled, RelPath, Tree};
 
 use super::RemoteError;
-use super::address::{GitDirectory, GitSource, Submodules, redacted, split_url, unescaped};
+use super::address::{GitDirectory, GitSource, Submodules};
 use super::fetch::{Fetch, Fetched, Fetcher, POLL, Scheme, TIME, base64};
+use super::text::{redacted, split_url, unescaped};
 use crate::copy::select::{entry_at, resolve};
 use crate::progress::Cancel;
 

@@ -11,11 +11,15 @@
 //! validators stand in the result), or the commit. Whoever copies from it has the content in the key.
 
 pub mod address;
+mod checksum;
 mod error;
 mod fetch;
 mod git;
+mod text;
 mod url;
 
-pub use address::{AddressError, Checksum, GitDirectory, GitSource, Remote, Submodules, UrlSource, redacted};
+pub use address::{AddressError, GitDirectory, GitSource, Remote, Submodules, UrlSource};
+pub use checksum::Checksum;
 pub use error::RemoteError;
 pub use fetch::{Fetched, Fetcher};
+pub use text::redacted;

@@ -8,8 +8,10 @@ use store::tree::{Leaf, Metadata, Timestamp, TreeBuilder};
 use store::{Contents, Name, RelPath};
 
 use super::RemoteError;
-use super::address::{Algorithm, Checksum, UrlSource, redacted, split_url};
+use super::address::UrlSource;
+use super::checksum::{Algorithm, Checksum};
 use super::fetch::{Fetch, Fetched, Fetcher, Scheme, TIME, root};
+use super::text::{redacted, split_url};
 use crate::source::{Answer, Download, Validators};
 
 /// No honest file is larger.

@@ -7,6 +7,8 @@
 
 mod agent;
 mod keys;
+#[cfg(test)]
+mod tests;
 
 use std::fs::Permissions;
 use std::io::{self, Read, Write};
@@ -27,6 +29,9 @@ pub use keys::KeyError;
 
 /// The most that agents and clients take for one message.
 const LARGEST_BYTES: u32 = 256 << 10;
+
+/// As many connections as a step has at once; each has a thread.
+const MOST_CONNECTIONS: usize = 64;
 
 /// Why there is no agent for a step.
 #[derive(Debug, thiserror::Error)]
@@ -132,14 +137,22 @@ fn connect(socket: &Path) -> io::Result<UnixStream> {
 }
 
 fn accept(listener: &UnixListener, behind: &Behind, stop: &AtomicBool) {
+    let open = Arc::new(());
     for connection in listener.incoming() {
         if stop.load(Ordering::SeqCst) {
             return;
         }
         let Ok(connection) = connection else { continue };
-        let behind = behind.clone();
+        // Too many are closed at once: a step is not to use up what kiln has of threads and files.
+        if Arc::strong_count(&open) > MOST_CONNECTIONS {
+            continue;
+        }
+        let (behind, held) = (behind.clone(), Arc::clone(&open));
         // It ends with the connection, which ends with the step at the latest.
-        std::thread::spawn(move || serve(connection, &behind));
+        let _served = std::thread::Builder::new().spawn(move || {
+            let _ended = serve(connection, &behind);
+            drop(held);
+        });
     }
 }
 

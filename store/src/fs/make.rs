@@ -2,13 +2,13 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::ffi::OsStrExt;
 
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, Uid};
 use rustix::io::{Errno, Result};
 
-use super::{Dir, Kind};
+use super::{Dir, Kind, Stat};
 use crate::Name;
 use crate::tree::Timestamp;
 
@@ -79,9 +79,15 @@ impl Dir {
     }
 
     /// Sets the permission bits of a node that [`make_node`](Self::make_node) has just made here.
-    /// Not for names that might be links: the kernel follows them (fchmodat2 is of Linux 6.6).
+    /// A link that somebody has put in its place is an error (`ELOOP`).
     pub(crate) fn set_mode(&self, name: &Name, mode: u16) -> Result<()> {
-        rustix::fs::chmodat(self, name.as_os_str(), Mode::from_raw_mode(mode.into()), AtFlags::empty())
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let node = rustix::fs::openat(self, name.as_os_str(), flags, Mode::empty())?;
+        if Stat::of(&node)?.kind == Kind::Symlink {
+            return Err(Errno::LOOP);
+        }
+        // A node cannot always be opened, and before Linux 6.6 no call by name leaves links alone.
+        rustix::fs::chmod(format!("/proc/self/fd/{}", node.as_raw_fd()), Mode::from_raw_mode(mode.into()))
     }
 
     /// Sets the modification time of a name, of the link itself if it is one.

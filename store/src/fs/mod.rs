@@ -304,6 +304,21 @@ mod tests {
         assert!(base.path().join("victim/secret").exists());
     }
 
+    /// threats.md A8
+    #[test]
+    fn a_mode_is_not_set_through_a_link() {
+        use std::os::unix::fs::MetadataExt;
+        let (base, root) = trap();
+        let secret = base.path().join("victim/secret");
+        let before = std::fs::metadata(&secret).unwrap().mode();
+        std::os::unix::fs::symlink(&secret, base.path().join("root/node")).unwrap();
+        assert_eq!(root.set_mode(&name("node"), 0o777), Err(Errno::LOOP));
+        assert_eq!(std::fs::metadata(&secret).unwrap().mode(), before);
+        root.make_node(&name("pipe"), Kind::Fifo, (0, 0)).unwrap();
+        root.set_mode(&name("pipe"), 0o640).unwrap();
+        assert_eq!(root.examine(&name("pipe")).unwrap().mode, 0o640);
+    }
+
     #[test]
     fn removal_takes_links_and_not_what_they_name() {
         let (base, root) = trap();

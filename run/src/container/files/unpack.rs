@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, BufReader, Seek, SeekFrom, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid};
@@ -199,12 +199,31 @@ impl Unpacker<'_> {
             rustix::fs::chownat(parent, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
                 .map_err(failed("give away", path))?;
         }
+        let mode = match entry.kind {
+            // On this machine a container's device is a way to the hardware for whoever may open it.
+            Kind::Device { .. } if self.tree.below() == Below::Refused => {
+                self.mode(metadata) & Mode::from_raw_mode(0o600)
+            }
+            _ => self.mode(metadata),
+        };
         if !matches!(entry.kind, Kind::Symlink(_)) {
-            rustix::fs::chmodat(parent, name, self.mode(metadata), AtFlags::empty())
-                .map_err(failed("set the mode of", path))?;
+            self.set_mode((parent, name), mode).map_err(failed("set the mode of", path))?;
         }
         rustix::fs::utimensat(parent, name, &times(metadata), AtFlags::SYMLINK_NOFOLLOW)
             .map_err(failed("set the time of", path))
+    }
+
+    /// By name, but never that of what a link leads to which somebody has put there meanwhile: a container has
+    /// nothing but its own to lose by that.
+    fn set_mode(&self, (parent, name): (&OwnedFd, &Path), mode: Mode) -> Result<(), Errno> {
+        if self.tree.below() == Below::Followed {
+            return rustix::fs::chmodat(parent, name, mode, AtFlags::empty());
+        }
+        let node = rustix::fs::openat(parent, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+        match FileType::from_raw_mode(rustix::fs::fstat(&node)?.st_mode) {
+            FileType::Symlink => Err(Errno::LOOP),
+            _ => rustix::fs::chmod(format!("/proc/self/fd/{}", node.as_raw_fd()), mode),
+        }
     }
 
     fn mode(&self, metadata: &Metadata) -> Mode {
