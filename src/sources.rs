@@ -8,6 +8,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use builder::progress::Transfer;
 use builder::source::{Answer, Download, ImageSource, ResolvedImage, SourceError, Validators};
 use registry::{BlobState, Downloaded, Event, Received, Registry, RemoteImage};
+use store::oci::Document;
 use store::refs::TaggedImage;
 use store::tree::Timestamp;
 use store::{Cancel, Digest, ImageId, Platform, Reference, Store};
@@ -76,6 +77,46 @@ impl Images {
 }
 
 impl Images {
+    /// The platforms that an image is there for, in its own order.
+    pub(crate) fn platforms(&self, reference: &Reference) -> Result<Vec<Platform>, SourceError> {
+        let here = || self.platforms_here(reference).map_err(|error| unavailable(reference, error));
+        let of_registry = self.store.tagged(reference).map_err(|error| unavailable(reference, error.into()))?;
+        let is_known = match (self.refresh, of_registry) {
+            (Refresh::Never, _) => true,
+            // Of an image that came from a registry the store may have one platform of several.
+            (Refresh::Missing | Refresh::Newer, Some(tagged)) => tagged.manifest.is_none(),
+            (Refresh::Missing | Refresh::Newer | Refresh::Always, _) => false,
+        };
+        match (is_known, here()?) {
+            (true, known) if !known.is_empty() => Ok(known),
+            (true, _) => Err(SourceError::NotFound { reference: reference.familiar() }),
+            (false, _) => self.platforms_there(reference).map_err(|error| unavailable(reference, error)),
+        }
+    }
+
+    fn platforms_here(&self, reference: &Reference) -> Result<Vec<Platform>, Box<dyn Error + Send + Sync>> {
+        let Some(target) = self.store.target_of(reference)? else { return Ok(Vec::new()) };
+        let mut platforms = Vec::new();
+        for image in self.store.images_of(&target)? {
+            platforms.extend(self.store.image_record(image)?.map(|record| record.platform));
+        }
+        Ok(platforms)
+    }
+
+    fn platforms_there(&self, reference: &Reference) -> Result<Vec<Platform>, Box<dyn Error + Send + Sync>> {
+        let found = self.registry()?.document(reference, &|_| {})?;
+        match Document::parse(&found.bytes, found.media_type.as_ref())? {
+            // What is for no platform is about an image, and none.
+            Document::Index(index) => {
+                let platforms = index.manifests.into_iter().filter_map(|manifest| manifest.platform);
+                Ok(platforms.filter(|platform| platform.os != "unknown").collect())
+            }
+            Document::Manifest(_) => {
+                Ok(vec![self.ask(reference, &Platform::host(), self.store.cancel())?.config.platform()])
+            }
+        }
+    }
+
     fn ask(
         &self,
         reference: &Reference,

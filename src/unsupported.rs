@@ -8,7 +8,6 @@ const FLAGS: &[(&str, &[&str])] = &[
     (
         "build",
         &[
-            "--all-platforms",
             "--cache-copy-layers",
             "--cache-dir",
             "--cache-from",

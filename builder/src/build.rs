@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use store::oci::ImageConfig;
 use store::tree::Timestamp;
-use store::{ActionKey, DiffId, ImageId, Platform, Store};
+use store::{ActionKey, DiffId, ImageId, Platform, Reference, Store};
 
 use crate::context;
 use crate::diagnostic::{Diagnostic, Span};
@@ -23,7 +23,7 @@ use crate::executor::sandbox::SandboxExecutor;
 use crate::graph::{Clock, Lookup, VertexId};
 use crate::lint::{self, Checks, Findings, Lint};
 use crate::plan::epoch::{self, EpochSource};
-use crate::plan::{ImageRequest, Images, Plan, Planned, plan};
+use crate::plan::{self, ImageRequest, Images, Plan, Planned, plan};
 use crate::progress::{Event, Miss, Outcome, Progress, Step};
 use crate::remote::{Fetcher, Remote};
 use crate::request::{BuildRequest, CacheUse, MainContext};
@@ -158,6 +158,11 @@ pub fn check(
 pub fn read(request: &BuildRequest) -> Result<Dockerfile, BuildError> {
     let parsed = dockerfile::parse(&request.dockerfile.bytes);
     if parsed.has_errors() { Err(BuildError::Dockerfile(parsed.diagnostics)) } else { Ok(parsed.dockerfile) }
+}
+
+/// The images whose platforms decide what a build can be for (`--all-platforms`). None of them is asked for.
+pub fn bases(request: &BuildRequest) -> Result<Vec<Reference>, BuildError> {
+    plan::bases(&read(request)?, request)
 }
 
 /// Who takes part in a build.

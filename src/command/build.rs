@@ -200,9 +200,12 @@ fn build(args: &Args, style: Style, context: &Context) -> Result<ExitCode, Failu
             call::CallFailure::Other(failure) => failure,
         });
     }
-    let deliveries = if args.dry_run { None } else { Some(finish::Deliveries::prepare(&args.wishes(style)?)?) };
-    let (platforms, mut built) = (args.platforms.each()?, Vec::new());
+    request.contexts = args.contexts(&store, None)?;
+    let platforms = args.platforms.of_request(&request, &images)?;
     let are_several = platforms.len() > 1;
+    let wishes = args.wishes(style, platforms.len())?;
+    let deliveries = if args.dry_run { None } else { Some(finish::Deliveries::prepare(&wishes)?) };
+    let mut built = Vec::new();
     for platform in platforms {
         request.contexts = args.contexts(&store, platform.as_ref())?;
         request.platform = platform;
@@ -242,7 +245,7 @@ impl Args {
         self.access.access(self.tags.iter().map(|tag| tag.repository().host()))
     }
 
-    fn wishes(&self, style: Style) -> Result<finish::Wishes<'_>, Failure> {
+    fn wishes(&self, style: Style, platforms: usize) -> Result<finish::Wishes<'_>, Failure> {
         let annotations: Vec<Vec<_>> =
             self.annotations.iter().map(|text| annotation::Annotation::parse(text)).collect::<Result<_, _>>()?;
         Ok(finish::Wishes {
@@ -256,7 +259,7 @@ impl Args {
             timestamps: self.times.timestamps(),
             encoding: if self.disable_compression { Some(Encoding::Plain) } else { self.compression.encoding()? },
             reuse: self.compression.reuse(),
-            platforms: self.platforms.each()?.len(),
+            platforms,
             iidfile: self.iidfile.as_deref(),
             metadata: self.metadata_file.as_deref(),
             access: self.access()?,

@@ -427,3 +427,33 @@ fn switches_take_truth_values() {
     assert!(!again.stderr.contains("runs because"), "{}", again.stderr);
     build(&session, "app", dockerfile, &["--no-cache=x"]).fails(1).says(&["--no-cache"]);
 }
+
+/// Rule C064: an image is built for every platform that its bases are there for, here or at their registry.
+#[test]
+fn every_platform_of_the_bases() {
+    let (Some(server), session) = (Server::anonymous(), Session::new()) else { return };
+    let base = server.name("bases/several:1");
+    let several = ["--platform=linux/amd64,linux/arm64,linux/s390x", "-t", &base];
+    build(&session, "several", "FROM scratch\nLABEL a=b\n", &several).ok();
+    let fewer = ["--platform=linux/s390x,linux/amd64", "-t", "fewer"];
+    build(&session, "fewer", "FROM scratch\nLABEL c=d\n", &fewer).ok();
+    let dockerfile = format!(
+        "FROM --platform=linux/arm64 {base} AS tool\nFROM {base} AS one\nFROM fewer\nARG TARGETARCH\n\
+         COPY --from=one / /one\nCOPY --from=tool / /tool\nLABEL arch=$TARGETARCH\n"
+    );
+    let platforms = |ran: Ran| {
+        let said = ran.ok().stderr;
+        let lines = said.lines().filter_map(|line| line.strip_prefix("building for "));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let found = platforms(build(&session, "app", &dockerfile, &["--all-platforms"]));
+    assert_eq!(found, ["linux/amd64", "linux/s390x"]);
+    session.kiln(["push", &base]).ok();
+    let other = Session::new();
+    let from_there = format!("FROM {base}\n");
+    let found = platforms(build(&other, "app", &from_there, &["--all-platforms", "--dry-run"]));
+    assert_eq!(found, ["linux/amd64", "linux/arm64", "linux/s390x"]);
+    build(&other, "app", &from_there, &["--all-platforms", "--pull=never"]).fails(1).says(&["bases/several"]);
+    build(&other, "app", "FROM scratch\n", &["--all-platforms"]).fails(1).says(&["name --platform"]);
+    build(&other, "app", &from_there, &["--all-platforms", "--arch=arm64"]).fails(1).says(&["cannot be used with"]);
+}

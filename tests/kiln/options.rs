@@ -99,7 +99,7 @@ fn flags_that_change_nothing_are_taken() {
 fn flags_that_kiln_has_not_are_refused_by_name() {
     let session = Session::new();
     for flag in "--cache-from --cache-to --debug --log-level --layer-label --manifest \
-                 --all-platforms --os-version --os-feature --save-stages --stage-labels --stdin --runtime \
+                 --os-version --os-feature --save-stages --stage-labels --stdin --runtime \
                  --runtime-flag --hooks-dir --registry-mirror --registry-map --no-push --context-sub-path --policy \
                  --source-policy-file"
         .split_whitespace()

@@ -103,6 +103,19 @@ pub fn plan(
     Ok(Plan::Ready(Box::new(Planned { epoch, ..planner.finish(target) })))
 }
 
+/// The images that stages of the target's own platform start from: those of which the platforms decide what can be
+/// built for. FROM with a platform of its own does not.
+pub fn bases(dockerfile: &Dockerfile, request: &BuildRequest) -> Result<Vec<Reference>, BuildError> {
+    let globals = scope::globals(dockerfile, request)?;
+    let stages = reach::Stages::new(dockerfile, request, &globals)?;
+    let reached = stages.reachable(stages.target()?, &Images::new())?;
+    let base = |stage: usize| match (&stages.origins[stage], &stages.platforms[stage]) {
+        (reach::Origin::Image(image), None) => Some(image.reference.clone()),
+        _ => None,
+    };
+    Ok(reached.stages.into_iter().filter_map(base).collect())
+}
+
 /// What of a file a target needs, as far as it can be told without any image.
 #[derive(Debug)]
 pub(crate) struct Sketch {

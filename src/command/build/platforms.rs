@@ -1,8 +1,10 @@
 //! The flags of `kiln build` that say what it builds for.
 
+use builder::request::BuildRequest;
 use store::Platform;
 
 use crate::report::{Failure, UsageError};
+use crate::sources::Images;
 
 /// The platforms, or one in parts.
 #[derive(Debug, clap::Args)]
@@ -10,6 +12,9 @@ pub(super) struct PlatformArgs {
     /// Build for these platforms; several make an index
     #[arg(long = "platform", value_name = "OS/ARCH", env = "DOCKER_DEFAULT_PLATFORM", value_delimiter = ',')]
     platforms: Vec<Platform>,
+    /// Build for all platforms that the base images are there for
+    #[arg(long, conflicts_with_all = ["platforms", "os", "arch"])]
+    all_platforms: bool,
     /// The operating system of the platform
     #[arg(long, value_name = "OS", hide = true)]
     os: Option<String>,
@@ -22,6 +27,28 @@ pub(super) struct PlatformArgs {
 }
 
 impl PlatformArgs {
+    /// The platforms of a request, each once.
+    pub(super) fn of_request(&self, request: &BuildRequest, images: &Images) -> Result<Vec<Option<Platform>>, Failure> {
+        if !self.all_platforms {
+            return self.each();
+        }
+        let mut common: Option<Vec<Platform>> = None;
+        for base in builder::build::bases(request)? {
+            let there = images.platforms(&base)?;
+            common = Some(match common {
+                None => there,
+                Some(before) => before.into_iter().filter(|platform| there.contains(platform)).collect(),
+            });
+        }
+        match common {
+            Some(platforms) if !platforms.is_empty() => Ok(platforms.into_iter().map(Some).collect()),
+            Some(_) => Err(UsageError::wrong("--all-platforms: the base images have no platform in common")),
+            None => Err(UsageError::wrong(
+                "--all-platforms: no stage starts from an image that has platforms: name --platform",
+            )),
+        }
+    }
+
     /// The platforms to build for, each once; `None` is the machine's, or what the base image is.
     pub(super) fn each(&self) -> Result<Vec<Option<Platform>>, Failure> {
         let mut platforms: Vec<Option<Platform>> = Vec::new();
@@ -57,7 +84,7 @@ mod tests {
 
     fn check(flags: [Option<&str>; 3], expected: Option<&str>) {
         let [os, arch, variant] = flags.map(|flag| flag.map(str::to_owned));
-        let args = PlatformArgs { platforms: Vec::new(), os, arch, variant };
+        let args = PlatformArgs { platforms: Vec::new(), all_platforms: false, os, arch, variant };
         let platforms = args.each().unwrap_or_else(|error| panic!("{flags:?}: {error:?}"));
         let host = Platform::host();
         let expected = expected.map(|text| text.replace("HOST", &host.architecture).parse().expect("a platform"));
@@ -71,8 +98,13 @@ mod tests {
         check([Some("linux"), None, None], Some("linux/HOST"));
         check([None, Some("arm64"), None], Some("linux/arm64"));
         check([Some("linux"), Some("arm"), Some("v7")], Some("linux/arm/v7"));
-        let both =
-            PlatformArgs { platforms: vec![Platform::host()], os: Some("linux".to_owned()), arch: None, variant: None };
+        let both = PlatformArgs {
+            platforms: vec![Platform::host()],
+            all_platforms: false,
+            os: Some("linux".to_owned()),
+            arch: None,
+            variant: None,
+        };
         assert!(both.each().is_err());
     }
 }
