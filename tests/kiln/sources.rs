@@ -345,6 +345,52 @@ fn a124_submodules_come_too_but_never_from_this_machines_files() {
     session.kiln(["build", context.to_str().expect("UTF-8")]).fails(1).says(&["transport 'file' not allowed"]);
 }
 
+/// threats.md A31 (CVE-2018-17456, CVE-2019-1387, CVE-2024-32002 and their like): what a repository says is never executed,
+/// and its links lead to nothing of this machine.
+#[test]
+fn a_repository_executes_nothing() {
+    let session = Session::new();
+    let Some(inner) = Repository::new(&session, "inner") else { return };
+    inner.commit("deep", "inside\n");
+    let Some(outer) = Repository::new(&session, "outer") else { return };
+    let pwn = session.path("pwn");
+    let touch = format!("touch {}", pwn.display());
+    session.write("secret/file", "SECRET");
+    outer.git(&["submodule", "--quiet", "add", &inner.url(), "mod"]);
+    for (name, value) in [("update", format!("!{touch}")), ("branch", "--upload-pack=x".to_owned())] {
+        outer.git(&["config", "-f", ".gitmodules", &format!("submodule.mod.{name}"), &value]);
+    }
+    let hooks = [".githooks/post-checkout", "hooks/post-checkout", "mod.git/hooks/post-checkout"];
+    hooks.iter().for_each(|hook| drop(outer.commit(hook, &format!("#!/bin/sh\n{touch}\n"))));
+    outer.commit(".gitattributes", "* filter=evil diff=evil merge=evil text\n");
+    outer.commit(".gitconfig", &format!("[filter \"evil\"]\nsmudge = {touch}\n[core]\nfsmonitor = {touch}\n"));
+    std::os::unix::fs::symlink(session.path("secret"), outer.directory.join("link")).expect("a link");
+    outer.commit("a", "a\n");
+    let url = outer.url();
+    let build = |dockerfile: &str| {
+        let context = session.context("app", dockerfile);
+        let ran = session.kiln(["build", "-t", "app", context.to_str().expect("UTF-8")]);
+        assert!(!pwn.exists() && !ran.stderr.contains("SECRET"), "{ran:?}");
+        ran
+    };
+    build(&format!("FROM scratch\nADD {url} /w/\n")).fails(1).says(&["submodule.mod.update"]);
+    for name in ["update", "branch"] {
+        outer.git(&["config", "-f", ".gitmodules", "--unset", &format!("submodule.mod.{name}")]);
+    }
+    outer.commit("again", "");
+    build(&format!("FROM scratch\nADD {url} /w/\n")).ok();
+    assert!(files(&session, "app").values().all(|(.., bytes)| bytes != b"SECRET"));
+    build(&format!("FROM scratch\nADD {url}?submodules=0 /w/\n")).ok();
+    assert!(files(&session, "app").values().all(|(.., bytes)| bytes != b"SECRET"));
+    build(&format!("FROM scratch\nADD {url}?submodules=0&subdir=link /w/\n")).fails(1).says(&["no directory \"link\""]);
+    build(&format!("FROM scratch AS a\nADD {url}?submodules=0 /\nFROM scratch\nCOPY --from=a /link/file /\n")).fails(1);
+    // The same where the repository is the context, whose Dockerfile may be a link.
+    std::os::unix::fs::symlink(session.path("secret/file"), outer.directory.join("Dockerfile")).expect("a link");
+    outer.commit("b", "b\n");
+    let ran = session.kiln(["build", &format!("{url}?submodules=0")]).fails(1);
+    assert!(!pwn.exists() && !ran.stderr.contains("SECRET"), "{ran:?}");
+}
+
 #[test]
 fn a_missing_git_is_named() {
     let session = Session::new();
