@@ -2,6 +2,7 @@
 
 mod application;
 mod archives;
+mod build_boxes;
 mod build_flags;
 mod building;
 mod cache;
