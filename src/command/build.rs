@@ -12,6 +12,7 @@ mod request;
 mod sandbox;
 mod steps;
 mod times;
+mod told;
 
 use std::fs::File;
 use std::io::{self, Write};

@@ -9,7 +9,6 @@ use std::path::Path;
 use builder::build::Built;
 use builder::request::Timestamps;
 use registry::{Family, PushOptions, Reuse};
-use serde_json::{Value, json};
 use store::archive::{ArchiveFormat, LayerForm, ReceivedLayers, Save, SavedImage};
 use store::export::{Export, Others};
 use store::oci::Descriptor;
@@ -19,12 +18,13 @@ use store::{Contents, Encoding, Platform, Reference, RelPath, Store, TaggedImage
 use super::annotation::{Annotation, Level, said};
 use super::output::{Archive, Created, Form, Output, Push, Sink, Split};
 use super::times::agree;
+use super::told::Told;
 use crate::command::access::Access;
 use crate::command::draft::Draft;
 use crate::command::wire::bring;
 use crate::context::{Context, note};
 use crate::report::{Failure, UsageError};
-use crate::ui::{Style, json};
+use crate::ui::Style;
 
 /// Where a manifest says when its image was made (image-spec, annotations.md).
 const CREATED: &str = "org.opencontainers.image.created";
@@ -243,7 +243,7 @@ impl Made<'_> {
     }
 
     /// Writes the manifest, or the index of several.
-    fn document(&self, form: &Form) -> Result<Descriptor, Failure> {
+    pub(super) fn document(&self, form: &Form) -> Result<Descriptor, Failure> {
         let annotations = &form.annotations;
         let mut manifests = Vec::new();
         for built in self.built {
@@ -328,80 +328,5 @@ impl Made<'_> {
             Split::Never => false,
         };
         is_split.then(|| built.config.platform().to_string().replace('/', "_"))
-    }
-}
-
-/// What a script is told: the id, and the metadata file with buildx's keys.
-struct Told {
-    id: String,
-    names: Vec<String>,
-    metadata: Value,
-}
-
-impl Told {
-    fn of(made: &Made<'_>) -> Result<Self, Failure> {
-        let last = made.built.last().and_then(|built| built.record.file_name()).unwrap_or_default();
-        let mut metadata = json!({"buildx.build.ref": format!("kiln/kiln/{}", last.to_string_lossy())});
-        let id = match made.built {
-            [only] => {
-                metadata["containerimage.config.digest"] = json!(only.image);
-                only.image.to_string()
-            }
-            _ => made.document(&Form::default())?.digest.to_string(),
-        };
-        Ok(Self { id, names: Vec::new(), metadata })
-    }
-
-    /// The image was written down, under names.
-    fn exported(&mut self, descriptor: Descriptor, names: &[Reference]) {
-        if descriptor.media_type.is_index() {
-            self.id = descriptor.digest.to_string();
-        }
-        self.metadata["containerimage.digest"] = json!(descriptor.digest);
-        self.metadata["containerimage.descriptor"] = json!(descriptor);
-        for name in names.iter().map(Reference::to_string).filter(|name| !self.names.contains(name)).collect::<Vec<_>>()
-        {
-            self.names.push(name);
-        }
-        if !self.names.is_empty() {
-            self.metadata["image.name"] = json!(self.names.join(","));
-        }
-    }
-
-    /// A registry has the image, perhaps in another form.
-    fn pushed(&mut self, name: &Reference, pushed: &registry::Pushed, style: Style) {
-        self.metadata["containerimage.digest"] = json!(pushed.pinned.digest);
-        let descriptor = &mut self.metadata["containerimage.descriptor"];
-        descriptor["digest"] = json!(pushed.pinned.digest);
-        descriptor["mediaType"] = json!(pushed.media_type);
-        descriptor["size"] = json!(pushed.manifest_bytes);
-        if style == Style::Json {
-            json::write(&json!({"event": "pushed", "name": name.to_string(), "digest": pushed.pinned.digest}));
-        }
-    }
-
-    fn finish(
-        self,
-        iidfile: Option<Draft>,
-        metadata: Option<Draft>,
-        style: Style,
-        context: &Context,
-    ) -> Result<(), Failure> {
-        let Self { id, names, metadata: keys } = self;
-        let plain = |place: Draft, text: String| place.fill(|file| Ok(file.write_all(text.as_bytes())?));
-        iidfile.map(|place| plain(place, id.clone())).transpose()?;
-        metadata.map(|place| plain(place, format!("{keys:#}\n"))).transpose()?;
-        match style {
-            Style::Quiet => context.print(id)?,
-            Style::Json => json::write(
-                &json!({"event": "built", "image": id, "digest": keys["containerimage.digest"], "names": names}),
-            ),
-            Style::Auto | Style::Plain | Style::Tty => {
-                let familiar = names.iter().filter_map(|name| Some(name.parse::<Reference>().ok()?.familiar()));
-                let words: Vec<String> = std::iter::once(format!("built {id}")).chain(familiar).collect();
-                note(words.join(" "));
-            }
-        }
-        Ok(())
     }
 }
