@@ -16,6 +16,7 @@ use crate::copy::owner::OwnerError;
 use crate::diagnostic::{Diagnostic, Span};
 use crate::executor::{ExecuteError, Exit};
 use crate::lint::ChecksError;
+use crate::missing::Missing;
 use crate::progress::Step;
 use crate::remote::RemoteError;
 use crate::source::SourceError;
@@ -110,6 +111,19 @@ impl BuildError {
             | Self::Result(_)
             | Self::Store(_)
             | Self::Cancelled => None,
+        }
+    }
+
+    /// Other places that belong to it, each with a few words.
+    pub fn notes(&self) -> Vec<(Span, String)> {
+        match self {
+            Self::Step { source, .. } => match source.as_ref() {
+                StepError::Missing(missing) => {
+                    missing.also.iter().map(|also| (also.span, also.missing.to_string())).collect()
+                }
+                _ => Vec::new(),
+            },
+            _ => Vec::new(),
         }
     }
 }
@@ -222,17 +236,12 @@ pub enum StepError {
         #[source]
         source: std::io::Error,
     },
-    /// A source was excluded from the context.
-    #[error("{path:?}: not found: it is excluded by {ignore_file}")]
-    Ignored {
-        /// The source as written.
-        path: String,
-        /// The file that excludes it.
-        ignore_file: String,
-    },
+    /// A source of COPY or ADD is not there.
+    #[error("{0}")]
+    Missing(Box<Missing>),
     /// The source of a mount is not there.
-    #[error("{0}: not found, and so it cannot be mounted")]
-    MountSource(store::RelPath),
+    #[error("cannot mount {0}")]
+    MountSource(Box<Missing>),
     /// The step's log or another file of the build cannot be written.
     #[error("cannot write {}", path.display())]
     Log {

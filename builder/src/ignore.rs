@@ -19,6 +19,16 @@ pub struct IgnoreFile {
 struct Rule {
     pattern: Pattern,
     kind: Kind,
+    origin: Origin,
+}
+
+/// Where a rule is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// The number of the line, counted from one.
+    pub line: usize,
+    /// The line, without the blanks around it.
+    pub text: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,16 +71,17 @@ impl IgnoreFile {
     /// starts with a slash. `#` makes a comment in the first column only (rules A171, A172).
     pub fn parse(source: &[u8]) -> Result<Self, IgnoreError> {
         let source = source.strip_prefix("\u{feff}".as_bytes()).unwrap_or(source);
-        let lines = source.split(|byte| *byte == b'\n').filter(|line| !line.starts_with(b"#"));
-        let rule = |line| Rule::parse(line, without_root);
+        let lines = source.split(|byte| *byte == b'\n').enumerate().filter(|(_, line)| !line.starts_with(b"#"));
+        let rule = |(index, line)| Rule::parse(index + 1, line, without_root);
         Ok(Self { rules: lines.filter_map(|line| rule(line).transpose()).collect::<Result<_, _>>()? })
     }
 
     /// Reads `--exclude` patterns: the same without comments, and a leading slash is not dropped
     /// (rule A115).
     pub fn from_patterns<'a>(patterns: impl IntoIterator<Item = &'a str>) -> Result<Self, IgnoreError> {
-        let rule = |pattern: &str| Rule::parse(pattern.as_bytes(), |pattern| pattern);
-        Ok(Self { rules: patterns.into_iter().filter_map(|text| rule(text).transpose()).collect::<Result<_, _>>()? })
+        let rule = |(index, text): (usize, &str)| Rule::parse(index + 1, text.as_bytes(), |pattern| pattern);
+        let patterns = patterns.into_iter().enumerate();
+        Ok(Self { rules: patterns.filter_map(|text| rule(text).transpose()).collect::<Result<_, _>>()? })
     }
 
     /// Whether it ignores nothing.
@@ -85,13 +96,24 @@ impl IgnoreFile {
 
     /// Whether a path is ignored. For many paths, [`IgnoreFile::below`] is cheaper.
     pub fn matches(&self, path: &RelPath) -> bool {
+        self.standing(path).verdict() == Verdict::Ignored
+    }
+
+    /// The rule that a path is ignored by.
+    pub fn excluded_by(&self, path: &RelPath) -> Option<&Origin> {
+        let standing = self.standing(path);
+        let deciding = standing.matched.iter().rposition(|matched| *matched)?;
+        (standing.verdict() == Verdict::Ignored).then(|| &self.rules[deciding].origin)
+    }
+
+    fn standing(&self, path: &RelPath) -> Standing {
         let mut standing = Standing::default();
         let bytes = path.as_bytes();
         let ends = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
         for end in ends.chain([bytes.len()]) {
             standing = self.step(&standing, &bytes[..end]);
         }
-        standing.verdict() == Verdict::Ignored
+        standing
     }
 
     /// The standing of a path, given that of the directory it is in; the root's is the default.
@@ -132,7 +154,7 @@ impl Standing {
 
 impl Rule {
     /// Blanks around a pattern do not count, nor do they after `!`; an empty line is no rule.
-    fn parse(line: &[u8], normalise: impl Fn(&[u8]) -> &[u8]) -> Result<Option<Self>, IgnoreError> {
+    fn parse(number: usize, line: &[u8], normalise: impl Fn(&[u8]) -> &[u8]) -> Result<Option<Self>, IgnoreError> {
         let line = trim(line);
         let (kind, text) = match line.strip_prefix(b"!") {
             Some(rest) => (Kind::Keep, trim(rest)),
@@ -141,7 +163,10 @@ impl Rule {
         match (kind, text) {
             (Kind::Ignore, b"") => Ok(None),
             (Kind::Keep, b"") => Err(IgnoreError::LoneExclamation),
-            _ => Ok(Some(Self { pattern: Pattern::parse(normalise(&clean(text)))?, kind })),
+            _ => {
+                let origin = Origin { line: number, text: String::from_utf8_lossy(line).into_owned() };
+                Ok(Some(Self { pattern: Pattern::parse(normalise(&clean(text)))?, kind, origin }))
+            }
         }
     }
 
@@ -266,6 +291,14 @@ mod tests {
         assert!(parsed.may_keep_below(&RelPath::root()) && parsed.may_keep_below(&path("a/b")));
         assert!(!parsed.may_keep_below(&path("b")) && !parsed.may_keep_below(&path("a/c")));
         assert!(!IgnoreFile::parse(b"a").unwrap().may_keep_below(&path("a")));
+    }
+
+    #[test]
+    fn a174_the_rule_that_decides_can_be_named() {
+        let parsed = IgnoreFile::parse(b"# x\n*.log\n!a.log\n  a.log \ndir\n").unwrap();
+        let line = |text: &str| parsed.excluded_by(&RelPath::new(text.as_bytes()).unwrap()).map(|origin| origin.line);
+        assert_eq!([line("b.log"), line("a.log"), line("dir/x"), line("c")], [Some(2), Some(4), Some(5), None]);
+        assert_eq!(parsed.excluded_by(&RelPath::new(*b"a.log").unwrap()).unwrap().text, "a.log");
     }
 
     #[test]

@@ -24,6 +24,7 @@ pub mod ignore;
 pub mod image;
 pub mod key;
 pub mod lint;
+pub mod missing;
 pub mod outline;
 pub mod pattern;
 pub mod plan;

@@ -291,7 +291,7 @@ fn explain(error: BuildError, request: &BuildRequest, style: Style) -> Failure {
         }
         BuildError::Plan(diagnostic) => eprint_block(&excerpt::diagnostic(source, diagnostic, colours)),
         BuildError::Failed { last_lines, log, .. } => {
-            eprint_block(&excerpt::error(source, &error.to_string(), error.span(), colours));
+            eprint_block(&excerpt::error(source, &error.to_string(), error.span(), &[], colours));
             for line in last_lines {
                 eprint_block(&format!("  | {}", sanitize::line(line.as_bytes(), Colours::Dropped)));
             }
@@ -301,7 +301,8 @@ fn explain(error: BuildError, request: &BuildRequest, style: Style) -> Failure {
             }
         }
         _ if error.span().is_some() => {
-            eprint_block(&excerpt::error(source, &crate::report::with_causes(&error), error.span(), colours));
+            let message = crate::report::with_causes(&error);
+            eprint_block(&excerpt::error(source, &message, error.span(), &error.notes(), colours));
             if let Some(hint) = crate::report::hint(&error) {
                 eprint_block(&format!("hint: {hint}"));
             }

@@ -23,8 +23,15 @@ pub(crate) fn diagnostic(source: &DockerfileText, diagnostic: &Diagnostic, colou
 }
 
 /// An error that is about a place, or about none.
-pub(crate) fn error(source: &DockerfileText, message: &str, span: Option<Span>, colours: Colours) -> String {
-    draw(source, Level::ERROR, message, span, &[], None, colours)
+pub(crate) fn error(
+    source: &DockerfileText,
+    message: &str,
+    span: Option<Span>,
+    notes: &[(Span, String)],
+    colours: Colours,
+) -> String {
+    let notes: Vec<(Span, &str)> = notes.iter().map(|(span, text)| (*span, text.as_str())).collect();
+    draw(source, Level::ERROR, message, span, &notes, None, colours)
 }
 
 fn draw(
@@ -97,7 +104,7 @@ mod tests {
     #[test]
     fn an_error_shows_its_line() {
         let source = DockerfileText { name: "Dockerfile".into(), bytes: b"FROM a\nRUNN true \x1b[2J\n".to_vec() };
-        let drawn = error(&source, "unknown instruction: RUNN", Some(Span::new(7, 11)), Colours::Dropped);
+        let drawn = error(&source, "unknown instruction: RUNN", Some(Span::new(7, 11)), &[], Colours::Dropped);
         insta::assert_snapshot!(drawn, @r"
         error: unknown instruction: RUNN
          --> Dockerfile:2:1
@@ -111,7 +118,7 @@ mod tests {
     fn offsets_survive_bytes_that_are_no_text() {
         let source =
             DockerfileText { name: "Dockerfile".into(), bytes: b"# \xff\xfe \xe2\x80\xae\nCOPY a b\n".to_vec() };
-        let drawn = error(&source, "no", Some(Span::new(14, 15)), Colours::Dropped);
+        let drawn = error(&source, "no", Some(Span::new(14, 15)), &[], Colours::Dropped);
         assert!(drawn.contains("2 | COPY a b\n  |      ^"), "{drawn}");
     }
 }

@@ -15,6 +15,7 @@ mod hostile;
 mod house;
 mod interrupts;
 mod limits;
+mod messages;
 mod namespaces;
 mod options;
 mod outputs;

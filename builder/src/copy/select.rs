@@ -84,7 +84,7 @@ pub fn select(tree: &Tree, source: &str, filter: Option<&dyn Filter>) -> Result<
     match entry_at(tree, &start) {
         Some((_, Node::Directory(directory))) => walk(&directory, &start, &components[plain..], &mut found)?,
         Some((_, Node::Leaf(_))) => {}
-        None => return Err(CopyError::not_found(&String::from_utf8_lossy(prefix.as_bytes()))),
+        None => return Err(CopyError::not_found(source)),
     }
     let picks = found.iter().map(|path| pick(tree, path, source, filter)).collect::<Result<Vec<_>, _>>()?;
     Ok(picks.into_iter().flatten().collect())

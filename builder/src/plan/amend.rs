@@ -35,7 +35,7 @@ pub fn amend(config: ImageConfig, platform: &Platform, instructions: &[String]) 
                 let path = state.absolute(&text, path.span)?;
                 state.image.config.config.working_dir = path.to_string();
             }
-            other => metadata::apply(&other, parsed.span, &mut state, Escape::default())?,
+            other => metadata::apply(&other, &mut state, Escape::default())?,
         }
     }
     Ok(state.image.config)

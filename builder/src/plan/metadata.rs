@@ -8,7 +8,6 @@ use store::oci;
 use super::scope::expanded;
 use super::stage::State;
 use super::{PlanError, error_at};
-use crate::diagnostic::Span;
 use crate::dockerfile::{CommandLine, Escape, HealthCommand, Healthcheck, Instruction, Pairs, Word};
 use crate::image::text;
 
@@ -17,7 +16,7 @@ const SIGNALS: &str = "ABRT ALRM BUS CHLD CLD CONT FPE HUP ILL INT IO IOT KILL P
                        STOP SYS TERM TRAP TSTP TTIN TTOU URG USR1 USR2 VTALRM WINCH XCPU XFSZ RTMIN RTMAX";
 
 /// Applies an instruction to the state of a stage. Those that make layers are none of its business.
-pub(super) fn apply(instruction: &Instruction, span: Span, state: &mut State, escape: Escape) -> Result<(), PlanError> {
+pub(super) fn apply(instruction: &Instruction, state: &mut State, escape: Escape) -> Result<(), PlanError> {
     match instruction {
         Instruction::Cmd(command) => state.image.set_cmd(argv(command, state)),
         Instruction::Entrypoint(command) => state.image.set_entrypoint(argv(command, state)),
@@ -34,7 +33,7 @@ pub(super) fn apply(instruction: &Instruction, span: Span, state: &mut State, es
             state.image.config.config.shell.clone_from(shell);
             state.image.note(format!("SHELL {}", text::plain_list(shell)));
         }
-        Instruction::StopSignal(word) => stop_signal(word, span, state, escape)?,
+        Instruction::StopSignal(word) => stop_signal(word, state, escape)?,
         Instruction::User(word) => {
             let user = expanded(word, &state.variables, escape)?.text;
             state.image.note(format!("USER {user}"));
@@ -136,10 +135,10 @@ fn volume(words: &[Word], state: &mut State, escape: Escape) -> Result<(), PlanE
     Ok(())
 }
 
-fn stop_signal(word: &Word, span: Span, state: &mut State, escape: Escape) -> Result<(), PlanError> {
+fn stop_signal(word: &Word, state: &mut State, escape: Escape) -> Result<(), PlanError> {
     let signal = expanded(word, &state.variables, escape)?.text;
     if !is_signal(&signal) {
-        return Err(error_at(span, format!("invalid signal: {signal}")));
+        return Err(error_at(word.span, format!("invalid signal: {signal}")));
     }
     state.image.note(format!("STOPSIGNAL {signal}"));
     state.image.config.config.stop_signal = signal;
@@ -219,6 +218,7 @@ mod tests {
             ("80", Ok(vec!["80/tcp"])),
             ("53/UDP", Ok(vec!["53/udp"])),
             ("1-3/sctp", Ok(vec!["1/sctp", "2/sctp", "3/sctp"])),
+            ("80/", Ok(vec!["80/tcp"])),
             ("8080:80", Ok(vec!["80/tcp"])),
             ("127.0.0.1:8080:80", Ok(vec!["80/tcp"])),
             ("", Err("no port specified: <empty>")),

@@ -223,7 +223,7 @@ impl<'a> Planner<'a> {
             Instruction::Run(run) => self.run(run, statement, state, place),
             Instruction::Workdir(path) => self.workdir(path, statement, state, place),
             Instruction::Arg(arg) => self.arg(arg, state),
-            other => metadata::apply(other, statement.span, state, self.escape()),
+            other => metadata::apply(other, state, self.escape()),
         }
     }
 

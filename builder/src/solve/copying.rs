@@ -8,6 +8,7 @@ use store::compress::{Expansion, decompress};
 use store::tree::{Leaf, Metadata, Node, Timestamp};
 use store::{Contents, ObjectId, RelPath, Store, Tree};
 
+use super::absent::explain;
 use super::step::{Asked, Prepared};
 use super::{Inputs, Rootfs, Solved, Solver, Value, at};
 use crate::context::{ContextTree, starts_archive};
@@ -22,7 +23,7 @@ use crate::pattern::{Glob, Pattern};
 
 /// A tree that files are copied from.
 #[derive(Clone)]
-enum From {
+pub(super) enum From {
     Rootfs(Arc<Rootfs>),
     Context(Arc<ContextTree>),
 }
@@ -100,7 +101,12 @@ impl Solver<'_> {
             gathered.contents = gathered.contents.merge(contents);
         }
         for source in &copy.sources {
-            self.gather(source, copy.archives, exclude.as_ref(), froms, &mut gathered)?;
+            self.gather(source, copy.archives, exclude.as_ref(), froms, &mut gathered).map_err(|error| match source
+                .from()
+            {
+                Some(id) => self.with_others(error, vertex, id, &froms[&id]),
+                None => error,
+            })?;
         }
         let owner = copy.owner.as_ref().map(|owner| self.owner(owner, base)).transpose()?;
         let rules = Rules { destination: &copy.destination, owner, mode: copy.mode.as_ref(), times: copy.times };
@@ -184,12 +190,15 @@ impl Solver<'_> {
         let filter = exclude.map(|exclude| exclude as &dyn Filter);
         let picks = match source {
             CopySource::Path { from, pattern } => select(&gathered.trees[from], pattern, filter)
-                .map_err(|error| explain_missing(error, pattern, &froms[from]))?,
+                .map_err(|error| explain(error, pattern, &gathered.trees[from], &froms[from]))?,
             CopySource::Fetched { from, name, archive: _ } => {
                 select(&gathered.trees[from], &Glob::literal(name), filter)?
             }
             CopySource::WithParents { from, pivot, pattern } => {
-                vec![with_parents(&gathered.trees[from], pivot, pattern, exclude)?]
+                let tree = &gathered.trees[from];
+                let picked = with_parents(tree, pivot, pattern, exclude);
+                let source = format!("{}/{pattern}", pivot.trim_end_matches('/'));
+                vec![picked.map_err(|error| explain(error, &source, tree, &froms[from]))?]
             }
             CopySource::Inline { name, content } => {
                 gathered.contents =
@@ -337,17 +346,6 @@ fn excludes(patterns: &[String]) -> Result<Option<Excludes>, CopyError> {
     rules
         .map(|rules| Some(Excludes(rules)))
         .map_err(|error: ignore::IgnoreError| CopyError::BadPattern(error.to_string()))
-}
-
-/// Says of a missing source that the ignore file hides it, if it does.
-fn explain_missing(error: CopyError, pattern: &str, from: &From) -> StepError {
-    if let (CopyError::NotFound(path), From::Context(context)) = (&error, from)
-        && let Some((file, rules)) = &context.ignored
-        && RelPath::clean(pattern.as_bytes()).is_ok_and(|path| rules.matches(&path))
-    {
-        return StepError::Ignored { path: path.clone(), ignore_file: file.clone() };
-    }
-    error.into()
 }
 
 fn source_text(source: &CopySource) -> String {

@@ -11,6 +11,7 @@
 //! the key that was found last time; so an unchanged build loads no tree. A link is a hint: what it
 //! leads to is looked up like any other key.
 
+mod absent;
 mod bind;
 mod cache_mount;
 mod copying;

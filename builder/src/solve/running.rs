@@ -23,6 +23,7 @@ use crate::graph::{
     Access, CacheMount, Clock, Mount, MountKind, Need, Op, RunOp, SecretMount, SshMount, Vertex, VertexId, WorkdirOp,
 };
 use crate::key;
+use crate::missing::Missing;
 use crate::progress::{Event, Stream, Wait};
 use crate::request::SecretSource;
 use crate::ssh::Forward;
@@ -116,7 +117,7 @@ impl Solver<'_> {
         let id = |mount: &Mount| match &mount.kind {
             MountKind::Bind { from, source, .. } => {
                 let (tree, _) = self.tree(&trees[from])?;
-                let (_, metadata, node) = find(&tree, source)?;
+                let (_, metadata, node) = find(&tree, source, &trees[from])?;
                 Ok(subtree_id(&tree, metadata, node, source))
             }
             _ => Ok(String::new()),
@@ -256,7 +257,7 @@ impl Solver<'_> {
         mounted: &mut Mounted,
     ) -> Result<(), StepError> {
         let (tree, contents) = self.tree(from)?;
-        let (_, metadata, node) = find(&tree, source)?;
+        let (_, metadata, node) = find(&tree, source, from)?;
         let write = || -> Result<Temporary, StepError> {
             let temporary = self.store.temporary()?;
             let name = Name::new(*bind::PART).expect("a constant name");
@@ -398,9 +399,13 @@ fn read_secret(id: &str, source: &SecretSource) -> Result<Vec<u8>, StepError> {
 }
 
 /// Links in a mount's source are followed inside the tree.
-fn find(tree: &Tree, source: &RelPath) -> Result<(RelPath, store::tree::Metadata, Node), StepError> {
+fn find(tree: &Tree, source: &RelPath, from: &Value) -> Result<(RelPath, store::tree::Metadata, Node), StepError> {
     let path = resolve(tree, source)?;
-    let (metadata, node) = entry_at(tree, &path).ok_or_else(|| StepError::MountSource(source.clone()))?;
+    let missing = || {
+        let ignored = if let Value::Context(context) = from { context.ignored.as_ref() } else { None };
+        StepError::MountSource(Box::new(Missing::explain(&source.to_string(), tree, ignored)))
+    };
+    let (metadata, node) = entry_at(tree, &path).ok_or_else(missing)?;
     Ok((path, metadata, node))
 }
 
