@@ -77,9 +77,9 @@ impl Repository {
         &*self.host == DOCKER_HUB
     }
 
-    /// As people write it: without `docker.io/` and `library/`.
+    /// As people write it: without `docker.io/` and `library/`, unless the rest would read as another host's.
     pub fn familiar(&self) -> String {
-        if !self.is_docker_hub() {
+        if !self.is_docker_hub() || split_host(&self.path) != (DOCKER_HUB, &*self.path) {
             return self.to_string();
         }
         match self.path.strip_prefix("library/") {
