@@ -4,7 +4,7 @@
 //! with one is said by the owner and permissions of its node, which are the host's in the container's own ids,
 //! and, where less than reading and writing is granted, by its cgroup.
 
-use std::fs;
+use std::fs::{self, Metadata};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -100,7 +100,9 @@ pub(super) fn nodes(devices: &[Device]) -> Result<Vec<Node>, DeviceError> {
     let mut nodes = Vec::new();
     for device in devices {
         let before = nodes.len();
-        collect(&device.source, &device.target, &device.access, &mut nodes);
+        if let Ok(metadata) = fs::metadata(&device.source) {
+            collect(&device.source, &metadata, &device.target, &device.access, &mut nodes);
+        }
         if nodes.len() == before {
             return Err(DeviceError::None(device.source.clone()));
         }
@@ -108,12 +110,13 @@ pub(super) fn nodes(devices: &[Device]) -> Result<Vec<Node>, DeviceError> {
     Ok(nodes)
 }
 
-fn collect(source: &Path, target: &Path, access: &str, nodes: &mut Vec<Node>) {
-    let Ok(metadata) = fs::metadata(source) else { return };
+/// Links below a directory are passed over: `/dev/fd` of the machine leads to whatever kiln has open.
+fn collect(source: &Path, metadata: &Metadata, target: &Path, access: &str, nodes: &mut Vec<Node>) {
     let kind = metadata.file_type();
     if kind.is_dir() {
         for entry in fs::read_dir(source).into_iter().flatten().flatten() {
-            collect(&entry.path(), &target.join(entry.file_name()), access, nodes);
+            let Ok(metadata) = entry.metadata() else { continue };
+            collect(&entry.path(), &metadata, &target.join(entry.file_name()), access, nodes);
         }
     } else if kind.is_char_device() || kind.is_block_device() {
         let letter = if kind.is_char_device() { 'c' } else { 'b' };
@@ -184,5 +187,15 @@ mod tests {
         let rules = rules(&nodes(&[device("r")]).unwrap()).unwrap();
         assert!(rules.contains(&"c 5:2 r".to_owned()), "{rules:?}");
         assert!(nodes(&[Device { source: "/dev/none".into(), ..device("r") }]).is_err());
+    }
+
+    #[test]
+    fn links_in_a_directory_are_no_devices() {
+        let directory = tempfile::tempdir().unwrap();
+        let links = [("null", "/dev/null"), ("around", "."), ("fd", "/proc/self/fd")];
+        links.iter().for_each(|(name, to)| std::os::unix::fs::symlink(to, directory.path().join(name)).unwrap());
+        let device = |source: &Path| Device { source: source.into(), target: "/dev/x".into(), access: "rwm".into() };
+        assert!(nodes(&[device(directory.path())]).is_err());
+        assert_eq!(nodes(&[device(&directory.path().join("null"))]).unwrap().len(), 1, "one that is named is followed");
     }
 }
