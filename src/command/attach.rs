@@ -20,7 +20,7 @@ pub(crate) struct Args {
     #[arg(long)]
     no_stdin: bool,
     /// Pass the signals that this command gets on to the container
-    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     sig_proxy: bool,
 }
 

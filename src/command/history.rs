@@ -16,7 +16,7 @@ pub(crate) struct Args {
     /// The image: a name, or the beginning of an id
     image: String,
     /// Print sizes and times for people; `--human=false` prints bytes and RFC 3339
-    #[arg(short = 'H', long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    #[arg(short = 'H', long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     human: bool,
     /// Print texts whole
     #[arg(long)]

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use store::{Platform, Reference};
 
-use super::wire::{TlsArgs, announce, registry, warn_of_platform};
+use super::wire::{TlsArgs, announce, registry, wanted_platform, warn_of_platform};
 use crate::context::Context;
 use crate::report::Failure;
 use crate::ui::Style;
@@ -16,8 +16,8 @@ pub(crate) struct Args {
     /// Its name, `[HOST/]name[:tag|@digest]`
     #[arg(value_name = "NAME")]
     name: Reference,
-    /// Of an image for several platforms, that for this one
-    #[arg(long, value_name = "OS/ARCH", env = "DOCKER_DEFAULT_PLATFORM")]
+    /// Of an image for several platforms, that for this one [default: DOCKER_DEFAULT_PLATFORM]
+    #[arg(long, value_name = "OS/ARCH")]
     platform: Option<Platform>,
     /// Say nothing but the name
     #[arg(short, long)]
@@ -31,7 +31,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode, Failure> {
     let store = context.store_until_interrupted()?;
     let style = if args.quiet { Style::Quiet } else { Style::Auto };
     let view = TransferView::new(style);
-    let platform = args.platform.clone().unwrap_or_else(Platform::host);
+    let platform = wanted_platform(args.platform.as_ref())?.unwrap_or_else(Platform::host);
     let pulled = registry(args.tls.verify())?.pull(&store, &args.name, &platform, &|event| view.show(event))?;
     drop(view);
     if !args.quiet {

@@ -11,7 +11,7 @@ use store::StoreError;
 
 pub(crate) use flags::{Args, ChangeableArgs, Pull};
 
-use super::wire::image_for;
+use super::wire::{image_for, wanted_platform};
 use crate::containers::{need_terminal, tell};
 use crate::context::{Context, note};
 use crate::report::{Failure, UsageError, with_causes};
@@ -37,7 +37,13 @@ pub(super) fn make(args: &Args, context: &Context) -> Result<Container, Failure>
     context.move_beside(|root| home_of(root, &joined))?;
     let store = context.store()?;
     let style = if args.client.quiet { Style::Quiet } else { Style::Auto };
-    let image = image_for(&store, &args.image, args.client.platform.as_ref(), args.client.pull, style)?;
+    let image = image_for(
+        &store,
+        &args.image,
+        wanted_platform(args.client.platform.as_ref())?.as_ref(),
+        args.client.pull,
+        style,
+    )?;
     let container = create(&store, &args.options(image)?)?;
     if let Err(failure) = write_cidfile(args, &container) {
         container.remove(Force::No)?;

@@ -16,7 +16,7 @@ use crate::ui::transfer::TransferView;
 #[derive(Debug, clap::Args)]
 pub(crate) struct TlsArgs {
     /// Check certificates; `--tls-verify=false` takes any, and plain HTTP
-    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     tls_verify: bool,
 }
 
@@ -29,6 +29,25 @@ impl TlsArgs {
 /// All registries, with the user's credentials.
 pub(crate) fn registry(tls: TlsVerify) -> std::io::Result<Registry> {
     Access::from(tls).registry()
+}
+
+/// The platforms that Docker's variable names; an empty one names none.
+pub(crate) fn default_platforms() -> Result<Vec<Platform>, Failure> {
+    let named = std::env::var(DEFAULT_PLATFORM).unwrap_or_default();
+    let platform = |text: &str| {
+        text.parse().map_err(|error| UsageError::wrong(format!("{DEFAULT_PLATFORM} is {named:?}: {error}")))
+    };
+    named.split(',').filter(|text| !text.is_empty()).map(platform).collect()
+}
+
+const DEFAULT_PLATFORM: &str = "DOCKER_DEFAULT_PLATFORM";
+
+/// The platform of an image: the one that is asked for, else the one that the variable names.
+pub(crate) fn wanted_platform(asked: Option<&Platform>) -> Result<Option<Platform>, Failure> {
+    match asked {
+        Some(asked) => Ok(Some(asked.clone())),
+        None => Ok(default_platforms()?.into_iter().next()),
+    }
 }
 
 /// Finds an image for a container, and pulls it if it may be.

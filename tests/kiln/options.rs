@@ -133,6 +133,15 @@ fn platforms_and_files_beside_the_image() {
     let mut command = session.command();
     command.args(["build", "-q", "-t", "variable", text(&context)]).env("DOCKER_DEFAULT_PLATFORM", "linux/s390x");
     Ran::from(command.output().expect("kiln")).ok();
+    // An empty one names none, and one that names nothing is told by its name.
+    for verb in [&["build", "-q", text(&context)][..], &["create", "flag", "x"], &["pull", "127.0.0.1:1/no"]] {
+        let with = |value: &str| {
+            let mut command = session.command();
+            Ran::from(command.args(verb).env("DOCKER_DEFAULT_PLATFORM", value).output().expect("kiln"))
+        };
+        assert!(!with("").stderr.contains("platform"), "{verb:?}");
+        with("no").says(&["DOCKER_DEFAULT_PLATFORM is \"no\""]);
+    }
     assert_eq!((architecture("flag").as_str(), architecture("variable").as_str()), ("arm64\n", "s390x\n"));
     for (format, family) in [("oci", "application/vnd.oci.image"), ("docker", "application/vnd.docker.")] {
         let words =

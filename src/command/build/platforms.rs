@@ -3,14 +3,15 @@
 use builder::request::BuildRequest;
 use store::Platform;
 
+use crate::command::wire::default_platforms;
 use crate::report::{Failure, UsageError};
 use crate::sources::Images;
 
 /// The platforms, or one in parts.
 #[derive(Debug, clap::Args)]
 pub(super) struct PlatformArgs {
-    /// Build for these platforms; several make an index
-    #[arg(long = "platform", value_name = "OS/ARCH", env = "DOCKER_DEFAULT_PLATFORM", value_delimiter = ',')]
+    /// Build for these platforms; several make an index [default: DOCKER_DEFAULT_PLATFORM]
+    #[arg(long = "platform", value_name = "OS/ARCH", value_delimiter = ',')]
     platforms: Vec<Platform>,
     /// Build for all platforms that the base images are there for
     #[arg(long, conflicts_with_all = ["platforms", "os", "arch"])]
@@ -51,8 +52,12 @@ impl PlatformArgs {
 
     /// The platforms to build for, each once; `None` is the machine's, or what the base image is.
     pub(super) fn each(&self) -> Result<Vec<Option<Platform>>, Failure> {
+        let mut asked: Vec<Platform> = self.platforms.iter().cloned().chain(self.of_parts()?).collect();
+        if asked.is_empty() {
+            asked = default_platforms()?;
+        }
         let mut platforms: Vec<Option<Platform>> = Vec::new();
-        for platform in self.platforms.iter().cloned().chain(self.of_parts()?).map(Some) {
+        for platform in asked.into_iter().map(Some) {
             if !platforms.contains(&platform) {
                 platforms.push(platform);
             }
