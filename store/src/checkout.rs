@@ -1,8 +1,9 @@
 //! Layers unpacked as directories that overlayfs can stack.
 //!
 //! ```text
-//!   checkouts/<diff id>[.<chain id>][.stubs|.nested]/root    the directory
-//!                                                   /made    the boot id of whoever made it
+//!   checkouts/<diff id>[.<chain id>][.stubs|.split]/root     the directory
+//!                                                  /removed  in a split one: its removals
+//!                                                  /made     the boot id of whoever made it
 //! ```
 //!
 //! A checkout is derived: it can be dropped at any time that nobody holds it, and made again. One
@@ -12,8 +13,8 @@
 //! (overlayfs stacks roots whatever their marks): those are unpacked for one stack of layers.
 //!
 //! With `.stubs`, large files are stubs for the data-only layer `objects/` (see [`sharing`](crate::sharing)):
-//! such a checkout can be the lowest of a stack, or be mounted by itself further up. With `.nested`
-//! there are removals as well, written so that it can only be mounted by itself.
+//! such a checkout can be the lowest of a stack, or be mounted by itself further up. A layer that has
+//! removals as well is `.split`: overlayfs can read the removals only where they are not mounted so.
 
 use std::path::{Path, PathBuf};
 
@@ -24,14 +25,16 @@ use crate::object::OBJECT_BYTES;
 use crate::sharing::Sharing;
 use crate::store::{Area, Placed};
 use crate::tree::{Change, ChangeDirectory, ChangeEntry, Leaf, diff};
-use crate::unpack::{Unpack, UnpackError};
-use crate::{ChainId, DiffId, Name, Presence, Store, StoreError, Temporary};
+use crate::unpack::{self, Unpack, UnpackError};
+use crate::{ChainId, DiffId, Name, Presence, RelPath, Store, StoreError, Temporary};
 
 /// A layer as a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checkout {
     /// The directory that overlayfs stacks; absolute.
     pub path: PathBuf,
+    /// What overlayfs stacks just below it: names of lower layers that are gone.
+    pub(crate) removed: Option<PathBuf>,
     /// What is in it.
     pub(crate) flavour: Flavour,
 }
@@ -43,8 +46,8 @@ pub(crate) enum Flavour {
     Whole,
     /// Stubs for large files: as the lowest layer, or mounted by itself.
     Stubs,
-    /// Stubs, and removals for whatever is below: mounted by itself.
-    Nested,
+    /// Stubs, mounted by itself, and a directory of removals for whatever is below.
+    Split,
 }
 
 /// Why a layer cannot be checked out.
@@ -92,7 +95,7 @@ impl Store {
         };
         let flavour = Flavour::of(&change, sharing);
         let place = places.at(scope, flavour);
-        self.make_checkout(&layer, &change, flavour.sharing(sharing), &place)?;
+        self.make_checkout(&layer, &change, (flavour, flavour.sharing(sharing)), &place)?;
         Ok(Some(Checkout::at(&place, flavour)))
     }
 
@@ -100,7 +103,7 @@ impl Store {
         &self,
         layer: &Layer,
         change: &Change,
-        sharing: Sharing,
+        (flavour, sharing): (Flavour, Sharing),
         place: &Path,
     ) -> Result<(), CheckoutError> {
         let failed = |source| CheckoutError::Unpack { layer: layer.diff_id(), source };
@@ -110,7 +113,17 @@ impl Store {
             .and_then(|dir| dir.make_dir(&name(ROOT)))
             .map_err(|errno| StoreError::io("make a directory in", draft.path())(errno.into()))?;
         Unpack::new(self, &contents, sharing).change(&root, change).map_err(failed)?;
+        if flavour == Flavour::Split {
+            self.write_removals(&draft, change).map_err(failed)?;
+        }
         Ok(self.place_checkout(draft, place)?)
+    }
+
+    /// Writes what a change removes into the draft of a split checkout.
+    pub(crate) fn write_removals(&self, draft: &Temporary, change: &Change) -> Result<(), UnpackError> {
+        let made = Dir::open(draft.path()).and_then(|dir| dir.make_dir(&name(REMOVED)));
+        let removed = made.map_err(|errno| StoreError::io("make a directory in", draft.path())(errno.into()))?;
+        unpack::removals(&removed, &RelPath::root(), &change.directory)
     }
 
     /// Gives a finished checkout its place.
@@ -147,7 +160,8 @@ impl Store {
 
 impl Checkout {
     fn at(place: &Path, flavour: Flavour) -> Self {
-        Self { path: place.join(ROOT), flavour }
+        let removed = (flavour == Flavour::Split).then(|| place.join(REMOVED));
+        Self { path: place.join(ROOT), removed, flavour }
     }
 }
 
@@ -156,8 +170,8 @@ impl Flavour {
     pub(crate) fn of(change: &Change, sharing: Sharing) -> Self {
         if sharing != Sharing::Stubs || !has_large_files(&change.directory) {
             Self::Whole
-        } else if removes(&change.directory) {
-            Self::Nested
+        } else if change.directory.hides() {
+            Self::Split
         } else {
             Self::Stubs
         }
@@ -175,12 +189,13 @@ impl Flavour {
         match self {
             Self::Whole => "",
             Self::Stubs => ".stubs",
-            Self::Nested => ".nested",
+            Self::Split => ".split",
         }
     }
 }
 
 pub(crate) const ROOT: &str = "root";
+const REMOVED: &str = "removed";
 const MADE: &str = "made";
 
 /// On which stacks a checkout is right.
@@ -210,7 +225,7 @@ impl Places<'_> {
     /// All that serve, the best first.
     fn all(&self, sharing: Sharing) -> Vec<(PathBuf, Flavour)> {
         let flavours: &[Flavour] = match sharing {
-            Sharing::Stubs => &[Flavour::Stubs, Flavour::Nested, Flavour::Whole],
+            Sharing::Stubs => &[Flavour::Stubs, Flavour::Split, Flavour::Whole],
             Sharing::Reflink | Sharing::Copy => &[Flavour::Whole],
         };
         let in_scope = |scope| flavours.iter().map(move |flavour| (self.at(scope, *flavour), *flavour));
@@ -225,16 +240,6 @@ fn has_large_files(directory: &ChangeDirectory) -> bool {
         ChangeEntry::Directory { directory, .. } => has_large_files(directory),
         ChangeEntry::Leaf(..) | ChangeEntry::Removed => false,
     })
-}
-
-/// Whether it hides anything of what is below.
-fn removes(directory: &ChangeDirectory) -> bool {
-    let below = |entry: &ChangeEntry| match entry {
-        ChangeEntry::Directory { directory, .. } => removes(directory),
-        ChangeEntry::Removed => true,
-        ChangeEntry::Leaf(..) => false,
-    };
-    directory.opaque || directory.entries.values().any(below)
 }
 
 /// Whether a change unpacks to the same directory on whatever it lies.
@@ -257,8 +262,8 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::ObjectId;
     use crate::tree::{ChangeBuilder, Metadata, Timestamp};
-    use crate::{ObjectId, RelPath};
 
     const EPOCH: Timestamp = Timestamp::from_secs(315_532_800);
 

@@ -20,9 +20,11 @@
 //!   `userxattr` demands. So every layer with stubs but the lowest gets a read-only overlay of its own
 //!   over the data-only layer, and the root filesystem stacks those: two levels, which is as deep as
 //!   overlays go (in a third one, mounted inside, such a file system cannot be a lower directory).
-//! - The inner overlay shows `user.overlay.overlay.x` as `user.overlay.x`, so what the outer one is to
-//!   read is written so: a removal is an empty regular file with `user.overlay.overlay.whiteout` in a
-//!   directory with `user.overlay.overlay.opaque=x`, an opaque directory has `=y` and no removals (6.7).
+//! - The inner overlay shows `user.overlay.overlay.x` as `user.overlay.x`, so an opaque directory that
+//!   the outer one is to read has `user.overlay.overlay.opaque=y` (6.7). Removals could be written so
+//!   too, as empty files with `user.overlay.overlay.whiteout`, but a directory that such removals have
+//!   emptied cannot be removed: `rmdir` counts them (ENOTEMPTY). So the removals of a nested layer are a
+//!   directory of their own, of character devices 0:0, which is stacked as it is just below the layer.
 //! - The layers of the outer overlay are then several file systems. With `xino=off` a file had
 //!   another `st_dev` than the directory that it is in (`du -x` and `cp -x` left it out); with
 //!   `xino=on` there is one `st_dev`, and inodes of the nested layers have the layer's number in their
@@ -130,10 +132,8 @@ pub(crate) const METACOPY: &[u8] = b"user.overlay.metacopy";
 pub(crate) const REDIRECT: &[u8] = b"user.overlay.redirect";
 /// The attribute that hides what is below a directory.
 pub(crate) const OPAQUE: &[u8] = b"user.overlay.opaque";
-/// The same in a layer that is mounted by itself: `y`, or `x` where removals are among the names.
+/// The same in a layer that is mounted by itself.
 pub(crate) const NESTED_OPAQUE: &[u8] = b"user.overlay.overlay.opaque";
-/// The attribute that makes an empty file of such a layer a removal.
-pub(crate) const NESTED_WHITEOUT: &[u8] = b"user.overlay.overlay.whiteout";
 
 /// What a remembered answer depends on: the kernel, the ids, and the power to mount.
 fn circumstances() -> String {
@@ -159,7 +159,7 @@ const CONTENT: &[u8] = b"what a data-only layer holds";
 impl Trial {
     fn prepare(path: &Path) -> Result<Self> {
         let base = Dir::open(path)?;
-        for text in ["lower", "above", "data", "upper", "work"] {
+        for text in ["lower", "removals", "above", "data", "upper", "work"] {
             base.make_dir(&name(text))?;
         }
         let mut object = base.child(&name("data"))?.make_dir(&name("ab"))?.make_file(&name("cd"))?;
@@ -179,7 +179,8 @@ impl Trial {
         attempt().is_ok()
     }
 
-    /// Whether stubs of both layers show the content of the data-only layer, and a nested removal holds.
+    /// Whether stubs of both layers show the content of the data-only layer, and what hides names between
+    /// them does so.
     fn stubs_work(&self) -> bool {
         let attempt = || -> Result<bool> {
             // The first mount has left a whiteout in the upper directory.
@@ -187,15 +188,19 @@ impl Trial {
             let (above, lower) = (self.part("above")?, self.part("lower")?);
             make_stub(&lower.make_file(&name("low"))?, CONTENT.len() as u64, b"/ab/cd")?;
             make_stub(&above.make_file(&name("high"))?, CONTENT.len() as u64, b"/ab/cd")?;
-            mark_removed(&above, &name("removed"))?;
+            lower.make_dir(&name("hidden"))?.make_file(&name("file"))?;
+            set_xattr(above.make_dir(&name("hidden"))?, NESTED_OPAQUE, b"y")?;
+            self.part("removals")?.make_whiteout(&name("removed"))?;
             let nested = mount_detached(&[("lowerdir+", above), ("datadir+", self.part("data")?)], &[])?;
-            let lowers = vec![("lowerdir+", opened(&nested)?), ("lowerdir+", lower), ("datadir+", self.part("data")?)];
+            let stack = [opened(&nested)?, self.part("removals")?, lower].map(|layer| ("lowerdir+", layer));
+            let lowers = stack.into_iter().chain([("datadir+", self.part("data")?)]).collect();
             let root = mount(&self.parts(lowers)?, &[("xino", "on")])?;
             let reads = |text: &str| -> Result<bool> {
                 let mut read = Vec::new();
                 Ok(root.file(&name(text))?.read_to_end(&mut read).is_ok() && read == CONTENT)
             };
-            Ok(reads("low")? && reads("high")? && root.file(&name("removed")).err() == Some(Errno::NOENT))
+            let absent = |at: &str| root.resolve_file(&path(at)).err() == Some(Errno::NOENT);
+            Ok(reads("low")? && reads("high")? && absent("removed") && absent("hidden/file"))
         };
         attempt().unwrap_or(false)
     }
@@ -225,12 +230,6 @@ pub(crate) fn make_stub(file: impl AsFd, size_bytes: u64, at: &[u8]) -> Result<(
     rustix::fs::ftruncate(&file, size_bytes)?;
     set_xattr(&file, METACOPY, b"")?;
     set_xattr(&file, REDIRECT, at)
-}
-
-/// Marks a name as removed in a layer that is mounted by itself.
-pub(crate) fn mark_removed(dir: &Dir, name: &Name) -> Result<()> {
-    set_xattr(dir.make_file(name)?, NESTED_WHITEOUT, b"")?;
-    set_xattr(dir, NESTED_OPAQUE, b"x")
 }
 
 /// Mounts an overlay of directories given by option, detached: nothing can see it but through what

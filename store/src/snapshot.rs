@@ -242,15 +242,16 @@ impl Store {
 /// The layers, topmost first, each the cheapest way that works where it is.
 fn stack(checkouts: Vec<Checkout>) -> Vec<Lower> {
     let lowest = checkouts.len().saturating_sub(1);
-    let lower = |(index, checkout): (usize, Checkout)| {
+    let lowers = |(index, checkout): (usize, Checkout)| {
         let stacking = match checkout.flavour {
             Flavour::Whole => Stacking::Direct,
             Flavour::Stubs if index == lowest => Stacking::Direct,
-            Flavour::Stubs | Flavour::Nested => Stacking::Nested,
+            Flavour::Stubs | Flavour::Split => Stacking::Nested,
         };
-        Lower { path: checkout.path, stacking }
+        let removed = checkout.removed.map(|path| Lower { path, stacking: Stacking::Direct });
+        [Lower { path: checkout.path, stacking }].into_iter().chain(removed)
     };
-    checkouts.into_iter().enumerate().map(lower).collect()
+    checkouts.into_iter().enumerate().flat_map(lowers).collect()
 }
 
 const UPPER: &str = "upper";

@@ -2,8 +2,8 @@
 //!
 //! Only new files are made, in a directory that nobody else can enter yet, by descriptor and single
 //! name: nothing that a layer says can be followed anywhere. A removal becomes a whiteout, an opaque
-//! directory gets its mark; where large files are stubs, both are written for a layer that is mounted
-//! by itself (see [`sharing`]). Attributes that a layer may not carry are dropped again here, whatever
+//! directory gets its mark; where large files are stubs, the layer is mounted by itself: the mark is
+//! written for that, and removals go into a directory of their own (see [`sharing`]). Attributes that a layer may not carry are dropped again here, whatever
 //! the change says.
 //!
 //! An id that this process cannot give away (no mapping in its user namespace, or no privilege)
@@ -98,9 +98,9 @@ impl<'a> Unpack<'a> {
             self.store.go_on()?;
             let path = at.join(name);
             match entry {
-                // The mark of an opaque directory leaves no room for that of one with removals in it.
-                ChangeEntry::Removed if change.opaque && self.sharing == Sharing::Stubs => {}
-                ChangeEntry::Removed => self.mark_removed(dir, name, &path)?,
+                // They lie beside it.
+                ChangeEntry::Removed if self.sharing == Sharing::Stubs => {}
+                ChangeEntry::Removed => mark_removed(dir, name, &path)?,
                 ChangeEntry::Leaf(..) if self.linked.contains(&path) => {}
                 ChangeEntry::Leaf(metadata, leaf) => self.leaf(dir, name, &path, metadata, leaf)?,
                 ChangeEntry::Directory { metadata, directory } => below.push((name, path, metadata, directory)),
@@ -117,15 +117,6 @@ impl<'a> Unpack<'a> {
     pub(crate) fn mark_opaque(&self, dir: &Dir, at: &RelPath) -> Result<(), UnpackError> {
         let attribute = if self.sharing == Sharing::Stubs { NESTED_OPAQUE } else { OPAQUE };
         Ok(fs::set_xattr(dir, attribute, b"y").map_err(FsError::of("mark as opaque", at))?)
-    }
-
-    /// Hides a name that is below a directory.
-    pub(crate) fn mark_removed(&self, dir: &Dir, name: &Name, path: &RelPath) -> Result<(), UnpackError> {
-        let marked = match self.sharing {
-            Sharing::Stubs => sharing::mark_removed(dir, name),
-            Sharing::Reflink | Sharing::Copy => dir.make_whiteout(name),
-        };
-        Ok(marked.map_err(FsError::of("mark as removed", path))?)
     }
 
     /// Makes a leaf that is not there yet.
@@ -271,6 +262,27 @@ impl<'a> Unpack<'a> {
         }
         Ok(())
     }
+}
+
+/// Hides a name that is below a directory.
+pub(crate) fn mark_removed(dir: &Dir, name: &Name, path: &RelPath) -> Result<(), UnpackError> {
+    Ok(dir.make_whiteout(name).map_err(FsError::of("mark as removed", path))?)
+}
+
+/// Writes nothing of a change but its removals, and the directories that they are in.
+pub(crate) fn removals(dir: &Dir, at: &RelPath, change: &ChangeDirectory) -> Result<(), UnpackError> {
+    for (name, entry) in &change.entries {
+        let path = at.join(name);
+        match entry {
+            ChangeEntry::Removed => mark_removed(dir, name, &path)?,
+            ChangeEntry::Directory { directory, .. } if directory.hides() => {
+                let child = dir.make_dir(name).map_err(FsError::of("make", &path))?;
+                removals(&child, &path, directory)?;
+            }
+            ChangeEntry::Directory { .. } | ChangeEntry::Leaf(..) => {}
+        }
+    }
+    Ok(())
 }
 
 /// Takes "this id is not yours to give away" as an answer. In a user namespace an id without a

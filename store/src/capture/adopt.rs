@@ -13,7 +13,7 @@ use crate::object::OBJECT_BYTES;
 use crate::sharing::OPAQUE;
 use crate::snapshot::{Snapshot, SnapshotRoot};
 use crate::tree::{ChangeDirectory, ChangeEntry, Leaf, Metadata};
-use crate::unpack::{Unpack, UnpackError};
+use crate::unpack::{Unpack, UnpackError, mark_removed};
 use crate::{Name, RelPath, Store, StoreError};
 
 /// Whether an upper directory was made a checkout.
@@ -47,6 +47,9 @@ impl Store {
         let draft = self.temporary()?;
         let target = draft.path().join(ROOT);
         std::fs::rename(upper, &target).map_err(StoreError::io("rename to", target))?;
+        if flavour == Flavour::Split {
+            self.write_removals(&draft, &captured.change).map_err(failed)?;
+        }
         self.place_checkout(draft, &place)?;
         Ok(Adopted::Yes)
     }
@@ -90,9 +93,8 @@ impl Adoption<'_> {
                 (Some(ChangeEntry::Removed), Some(Kind::Character)) if self.flavour == Flavour::Whole => {}
                 (Some(ChangeEntry::Removed), _) => {
                     dir.remove_tree(&name).map_err(FsError::of("remove", &path))?;
-                    // Names of an opaque directory are not marked one by one: one mark takes the other's place.
-                    if sight == Sight::Clear || self.flavour == Flavour::Whole {
-                        self.unpack.mark_removed(dir, &name, &path)?;
+                    if self.flavour == Flavour::Whole {
+                        mark_removed(dir, &name, &path)?;
                     }
                 }
                 // It is as it was below, but what is below does not show.
@@ -123,7 +125,7 @@ impl Adoption<'_> {
             Flavour::Whole => Ok(Sight::Hidden),
             // The layer removes nothing, so nothing was hidden that is not there anew.
             Flavour::Stubs => Ok(above),
-            Flavour::Nested => self.unpack.mark_opaque(dir, at).map(|()| Sight::Hidden),
+            Flavour::Split => self.unpack.mark_opaque(dir, at).map(|()| Sight::Hidden),
         }
     }
 

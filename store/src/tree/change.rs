@@ -44,6 +44,16 @@ pub enum ChangeEntry {
 }
 
 impl ChangeDirectory {
+    /// Whether it hides anything of what is below.
+    pub(crate) fn hides(&self) -> bool {
+        let hides = |entry: &ChangeEntry| match entry {
+            ChangeEntry::Directory { directory, .. } => directory.hides(),
+            ChangeEntry::Removed => true,
+            ChangeEntry::Leaf(..) => false,
+        };
+        self.opaque || self.entries.values().any(hides)
+    }
+
     fn stands_alone(&self) -> bool {
         self.entries.values().all(|entry| match entry {
             ChangeEntry::Removed | ChangeEntry::Leaf(..) => true,

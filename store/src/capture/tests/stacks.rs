@@ -154,6 +154,22 @@ fn a_stack_looks_the_same_through_every_mechanism() {
     tree_of(&steps, "copy copy", Ways::Unpacked);
 }
 
+/// What `rm -r` does to what a layer with large files has emptied.
+#[test]
+fn a_directory_that_a_layer_has_emptied_can_be_removed() {
+    let steps = [
+        vec![Act::Write { path: "d/e/a", byte: 0, length: 5 }, Act::Write { path: "d/b", byte: 0, length: 5 }],
+        vec![write("a", 1), Act::Remove { path: "d/e/a" }, Act::Remove { path: "d/b" }],
+        vec![Act::Remove { path: "d" }],
+    ];
+    for ways in [Ways::Unpacked, Ways::Adopted] {
+        for mechanism in mechanisms() {
+            let tree = tree_of(&steps, mechanism, ways);
+            assert!(tree.get(&path("d")).is_none() && tree.get(&path("a")).is_some(), "{mechanism} {ways:?}");
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 12, failure_persistence: None, ..ProptestConfig::default() })]
 
