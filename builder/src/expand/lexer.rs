@@ -26,6 +26,10 @@ enum Escapes {
 /// Deeper than any person nests, and shallow enough for any stack.
 const DEPTH: usize = 100;
 
+/// Bytes that a text may come to by substitution, which can multiply: thirty-two times what the
+/// kernel takes as one argument.
+pub(super) const LONGEST: usize = 4 << 20;
+
 pub(super) fn run(text: &str, variables: &dyn Lookup, escape: char, quotes: Quotes) -> Result<Expanded, ExpandError> {
     let characters = text.chars().peekable();
     let mut lexer = Lexer {
@@ -70,7 +74,7 @@ impl Lexer<'_> {
                 c if Some(c) == stop => return Ok(()),
                 '\'' if self.quotes == Quotes::Removed => output.quoted(&self.single_quoted()?),
                 '"' if self.quotes == Quotes::Removed => output.quoted(&self.double_quoted()?),
-                '$' => output.splitting(&self.dollar()?),
+                '$' => output.splitting(&self.substituted(output.text.len())?),
                 c if c == self.escape => self.escaped(output),
                 c => output.plain(c),
             }
@@ -102,7 +106,7 @@ impl Lexer<'_> {
         loop {
             match self.characters.next().ok_or(ExpandError::Quote { quote: '"' })? {
                 '"' => return Ok(text),
-                '$' => text.push_str(&self.dollar()?),
+                '$' => text.push_str(&self.substituted(text.len())?),
                 c if c == self.escape => self.escaped_in_quotes(&mut text),
                 character => text.push(character),
             }
@@ -121,7 +125,12 @@ impl Lexer<'_> {
         }
     }
 
-    /// What stands after `$`.
+    /// What stands after `$`, if the text before leaves room for it.
+    fn substituted(&mut self, before: usize) -> Result<String, ExpandError> {
+        let value = self.dollar()?;
+        if before + value.len() > LONGEST { Err(ExpandError::Long) } else { Ok(value) }
+    }
+
     fn dollar(&mut self) -> Result<String, ExpandError> {
         if self.characters.next_if_eq(&'{').is_none() {
             let name = self.name();
@@ -201,7 +210,8 @@ impl Lexer<'_> {
         })?;
         let replacement = self.nested('}', Escapes::Kept)?;
         let value = self.value(name, Missing::Reported).unwrap_or_default();
-        Ok(parse_pattern(name, &pattern)?.replace(&value, &replacement, if all { usize::MAX } else { 1 }))
+        let count = if all { usize::MAX } else { 1 };
+        parse_pattern(name, &pattern)?.replace(&value, &replacement, count).ok_or(ExpandError::Long)
     }
 
     fn nested(&mut self, stop: char, escapes: Escapes) -> Result<String, ExpandError> {

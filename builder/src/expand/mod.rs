@@ -88,6 +88,9 @@ pub enum ExpandError {
         /// The pattern.
         pattern: String,
     },
+    /// Substitutions of substitutions come to more than any person means, and than memory may hold.
+    #[error("substitutions come to more than {} MiB", lexer::LONGEST >> 20)]
+    Long,
     /// Substitutions within substitutions, too many for a person to mean.
     #[error("substitutions are nested too deeply")]
     Depth,
@@ -262,6 +265,18 @@ mod tests {
             ],
         );
         refuse("A045", &["${FULL/a}", "${FULL//}", "${FULL/a/b", "${FULL/\\x/b}"]);
+    }
+
+    #[test]
+    fn a045_replacements_of_replacements_have_a_limit() {
+        let mut word = "12345678".to_owned();
+        for _ in 0..12 {
+            word = format!("${{FULL//?/{word}}}");
+        }
+        assert_eq!(expand(&word, &variables(), Escape::Backslash), Err(ExpandError::Long));
+        let doubled = |name: &str| (name == "HALF").then(|| "x".repeat(lexer::LONGEST / 2 + 1));
+        assert_eq!(expand("$HALF$HALF", &doubled, Escape::Backslash), Err(ExpandError::Long));
+        assert!(expand("$HALF", &doubled, Escape::Backslash).is_ok());
     }
 
     #[test]

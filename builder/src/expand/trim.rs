@@ -1,6 +1,8 @@
 //! The patterns of `${name#pattern}`, `${name%pattern}` and `${name/pattern/text}`: `*`, `?`, and
 //! `\` before these, itself, `/` and `}` (rules A044, A045). No brackets, no anchors.
 
+use super::lexer::LONGEST;
+
 /// A pattern.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Pattern(Vec<Token>);
@@ -51,14 +53,17 @@ impl Pattern {
         backwards[length..].iter().rev().collect()
     }
 
-    /// Replaces up to `count` matches, leftmost and longest first.
-    pub(super) fn replace(&self, value: &str, replacement: &str, count: usize) -> String {
+    /// Replaces up to `count` matches, leftmost and longest first; `None` if that comes to too much.
+    pub(super) fn replace(&self, value: &str, replacement: &str, count: usize) -> Option<String> {
         let characters: Vec<char> = value.chars().collect();
         let mut result = String::new();
         let (mut at, mut done) = (0, 0);
         while at <= characters.len() {
             let found = self.match_length(&characters[at..], Reach::Longest).filter(|_| done < count);
             if found.is_some() {
+                if result.len() + replacement.len() > LONGEST {
+                    return None;
+                }
                 result.push_str(replacement);
                 done += 1;
             }
@@ -71,7 +76,7 @@ impl Pattern {
                 break;
             }
         }
-        result
+        Some(result)
     }
 
     /// How much of the text's start it matches: all ways at once, one character after the other.
