@@ -105,6 +105,7 @@ pub(crate) enum ImageCommand {
     Load(load::Args),
     #[command(visible_alias = "list")]
     Ls(images::Args),
+    Prune(prune::images::Args),
     Pull(pull::Args),
     Push(push::Args),
     Rm(rmi::Args),

@@ -1,6 +1,6 @@
-//! What every verb needs: where the store is, and where output goes.
+//! What every verb needs: where the store is, where output goes, and whom to ask.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, BufRead, IsTerminal, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,7 @@ use run::identity::Standing;
 use store::{Cancel, Store};
 
 use crate::cli::Global;
-use crate::report::Failure;
+use crate::report::{Failure, UsageError};
 
 /// The arguments that hold for every verb, resolved.
 #[derive(Debug)]
@@ -84,6 +84,16 @@ pub(crate) fn fancy_stderr() -> bool {
 /// Says something to the user that is not the command's result.
 pub(crate) fn note(text: impl std::fmt::Display) {
     let _ = writeln!(io::stderr().lock(), "{}", crate::ui::sanitize::text(&text.to_string()));
+}
+
+/// Asks whether to go on. Only a yes is one; where nobody can answer, that is an error and not a no.
+pub(crate) fn agreed(warning: &str) -> Result<bool, Failure> {
+    note(format!("WARNING! {warning}\nAre you sure you want to continue? [y/N]"));
+    let mut answer = String::new();
+    if io::stdin().lock().read_line(&mut answer)? == 0 && !io::stdin().is_terminal() {
+        return Err(UsageError::wrong("there is nobody to answer: say --force"));
+    }
+    Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
 }
 
 fn default_root() -> PathBuf {

@@ -70,6 +70,7 @@ fn dispatch(verb: &Command, context: &Context) -> Result<ExitCode, Failure> {
         Command::Export(args) | Command::Container(ContainerCommand::Export(args)) => export::run(args, context),
         Command::Images(args) | Command::Image(ImageCommand::Ls(args)) => images::run(args, context),
         Command::Rmi(args) | Command::Image(ImageCommand::Rm(args)) => rmi::run(args, context),
+        Command::Image(ImageCommand::Prune(args)) => prune::images::run(args, context),
         Command::Tag(args) | Command::Image(ImageCommand::Tag(args)) => tag::run(args, context),
         Command::Push(args) | Command::Image(ImageCommand::Push(args)) => push::run(args, context),
         Command::Pull(args) | Command::Image(ImageCommand::Pull(args)) => pull::run(args, context),

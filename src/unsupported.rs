@@ -79,7 +79,6 @@ const FLAGS: &[(&str, &[&str])] = &[
             "--storage-opt",
             "--use-api-socket",
             "--volume-driver",
-            "--volumes-from",
         ],
     ),
     ("start", &["--checkpoint", "--checkpoint-dir"]),

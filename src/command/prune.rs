@@ -1,17 +1,19 @@
-//! `kiln container prune`
+//! `kiln container prune`, and what the other verbs of its kind share with it.
 
+pub(crate) mod images;
+
+use std::collections::BTreeMap;
 use std::fs;
-use std::io::BufRead;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::ExitCode;
 
 use jiff::Timestamp;
-use run::container::list::{Filter, Listed};
+use run::container::list::Filter;
 use run::container::log::parse_time;
-use run::container::{Force, list};
+use run::container::{AnonymousVolumes, Force, list};
 
-use crate::context::{Context, note};
+use crate::context::{Context, agreed};
 use crate::format::units::size;
 use crate::report::{Failure, UsageError};
 
@@ -35,19 +37,21 @@ enum Condition {
 
 /// Prints the ids of what is gone, and how much room that made.
 pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode, Failure> {
-    let conditions = args.filters.iter().map(|text| Condition::parse(text)).collect::<Result<Vec<_>, _>>()?;
-    if !args.force && !is_agreed()? {
+    let conditions = Condition::parse_all(&args.filters)?;
+    if !args.force && !agreed("This will remove all stopped containers.")? {
         return Ok(ExitCode::SUCCESS);
     }
     let store = context.store()?;
     let (mut removed, mut freed_bytes) = (Vec::new(), 0);
     for found in list(&store, &Filter { all: true, conditions: Vec::new() })? {
-        if found.state.is_live() || !conditions.iter().all(|condition| condition.holds(&found)) {
+        let config = found.container.config();
+        let holds = |condition: &Condition| condition.holds(config.created, &config.labels);
+        if found.state.is_live() || !conditions.iter().all(holds) {
             continue;
         }
         let bytes = found.container.log_path().parent().map_or(0, bytes_below);
         // Somebody may have started it, or removed it, in this moment.
-        if found.container.remove(Force::No).is_ok() {
+        if found.container.remove(Force::No, AnonymousVolumes::Keep).is_ok() {
             removed.push(found.container.id());
             freed_bytes += bytes;
         }
@@ -62,6 +66,10 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode, Failure> {
 }
 
 impl Condition {
+    fn parse_all(filters: &[String]) -> Result<Vec<Self>, Failure> {
+        filters.iter().map(|text| Self::parse(text)).collect()
+    }
+
     fn parse(text: &str) -> Result<Self, Failure> {
         if let Some(label) = text.strip_prefix("label!=") {
             return Ok(Self::NotLabel(label.to_owned()));
@@ -73,25 +81,18 @@ impl Condition {
         }
     }
 
-    fn holds(&self, found: &Listed) -> bool {
-        let config = found.container.config();
+    /// Whether it is true of something of that age with these labels.
+    fn holds(&self, since: Timestamp, labels: &BTreeMap<String, String>) -> bool {
         let has = |label: &str| match label.split_once('=') {
-            Some((key, value)) => config.labels.get(key).is_some_and(|known| known == value),
-            None => config.labels.contains_key(label),
+            Some((key, value)) => labels.get(key).is_some_and(|known| known == value),
+            None => labels.contains_key(label),
         };
         match self {
-            Self::Until(time) => config.created < *time,
+            Self::Until(time) => since < *time,
             Self::Label(label) => has(label),
             Self::NotLabel(label) => !has(label),
         }
     }
-}
-
-fn is_agreed() -> Result<bool, Failure> {
-    note("WARNING! This will remove all stopped containers.\nAre you sure you want to continue? [y/N]");
-    let mut answer = String::new();
-    std::io::stdin().lock().read_line(&mut answer)?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
 /// What the files below a directory take on the disk. What cannot be read is not counted.

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use run::container::{Container, Force};
+use run::container::{AnonymousVolumes, Container, Force};
 
 use crate::containers;
 use crate::context::Context;
@@ -17,7 +17,7 @@ pub(crate) struct Args {
     /// Kill those that run; what is not there is no failure
     #[arg(short, long)]
     force: bool,
-    /// Accepted for docker's sake: anonymous volumes always go with their container
+    /// Remove their anonymous volumes, too, unless another container has them
     #[arg(short, long)]
     volumes: bool,
 }
@@ -25,7 +25,8 @@ pub(crate) struct Args {
 /// Removes all of them.
 pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode, Failure> {
     let force = if args.force { Force::Kill } else { Force::No };
-    let remove = |container: &Container| Ok(container.remove(force)?);
+    let volumes = if args.volumes { AnonymousVolumes::Remove } else { AnonymousVolumes::Keep };
+    let remove = |container: &Container| Ok(container.remove(force, volumes)?);
     containers::each_or(context, &args.containers, remove, |error| match force {
         Force::Kill => Ok(()),
         Force::No => Err(error.into()),

@@ -6,7 +6,7 @@ mod namespaces;
 
 use std::process::ExitCode;
 
-use run::container::{Container, ContainerError, Force, create, home_of};
+use run::container::{AnonymousVolumes, Container, ContainerError, Force, create, home_of};
 use store::StoreError;
 
 pub(crate) use flags::{Args, ChangeableArgs, Pull};
@@ -46,7 +46,7 @@ pub(super) fn make(args: &Args, context: &Context) -> Result<Container, Failure>
     )?;
     let container = create(&store, &args.options(image)?)?;
     if let Err(failure) = write_cidfile(args, &container) {
-        container.remove(Force::No)?;
+        container.remove(Force::No, AnonymousVolumes::Remove)?;
         return Err(failure);
     }
     Ok(container)

@@ -7,7 +7,7 @@ use store::gc::{Collected, Gc, GcMode, GcOptions};
 use store::verify::Fault;
 use store::{Reference, Store};
 
-use crate::context::{Context, note, stdout};
+use crate::context::{Context, agreed, note, stdout};
 use crate::format::table::{Column, Listing, Style};
 use crate::format::units::{parse_size, size};
 use crate::report::{Failure, UsageError};
@@ -213,14 +213,15 @@ fn write(listing: Listing, rows: &[Value], format: &str) -> Result<(), Failure> 
 
 /// Removes containers that ended, images that nothing names, and what only they needed.
 pub(crate) fn prune(args: &PruneArgs, context: &Context) -> Result<ExitCode, Failure> {
-    if !args.force {
-        return Err(UsageError::wrong("this removes containers that ended and images without a name: say --force"));
+    let unused = if args.all { "images that no container is made of" } else { "images without a name" };
+    if !args.force && !agreed(&format!("This will remove containers that ended, {unused} and cached steps."))? {
+        return Ok(ExitCode::SUCCESS);
     }
     let store = context.store()?;
     let everything = run::container::list::Filter { all: true, conditions: Vec::new() };
     for found in run::container::list(&store, &everything)? {
         if !found.state.is_live() {
-            found.container.remove(run::container::Force::No)?;
+            found.container.remove(run::container::Force::No, run::container::AnonymousVolumes::Keep)?;
             context.print(format!("container {}", found.container.id().short()))?;
         }
     }

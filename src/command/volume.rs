@@ -5,11 +5,12 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use run::container::ContainerError;
+use run::container::mount::Lifetime;
 use run::container::volume::{self, Volume};
 use serde_json::{Value, json};
 use store::Store;
 
-use crate::context::{Context, note, stdout};
+use crate::context::{Context, agreed, note, stdout};
 use crate::format::table::{Column, Listing, Style};
 use crate::format::template::Template;
 use crate::format::units::size;
@@ -114,10 +115,11 @@ pub(crate) fn run(command: &Command, context: &Context) -> Result<ExitCode, Fail
             LISTING.write(&rows, &style, &mut stdout())?;
         }
         Command::Prune { all, force, filters } => {
-            if !force {
-                return Err(UsageError::wrong("this removes volumes with all that is in them: say --force"));
+            let conditions = conditions_of_prune(filters)?;
+            let which = if *all { "volumes" } else { "anonymous volumes" };
+            if *force || agreed(&format!("This will remove all {which} that no container has."))? {
+                prune(&store, *all, &conditions, context)?;
             }
-            prune(&store, *all, filters, context)?;
         }
         Command::Rm { names, force } => {
             let may_be_missing = |error: &ContainerError| *force && matches!(error, ContainerError::NoSuchVolume(_));
@@ -127,33 +129,35 @@ pub(crate) fn run(command: &Command, context: &Context) -> Result<ExitCode, Fail
     Ok(ExitCode::SUCCESS)
 }
 
-/// Removes what no container has: the anonymous, or all.
-fn prune(store: &Store, all: bool, filters: &[String], context: &Context) -> Result<(), Failure> {
+/// The filters of `prune`, of which there are fewer than of `ls`.
+fn conditions_of_prune(filters: &[String]) -> Result<Vec<Condition>, Failure> {
     let conditions = Condition::parse_all(filters)?;
     let is_label = |condition: &Condition| matches!(condition, Condition::Label { .. });
     if let Some(other) = filters.iter().zip(&conditions).find(|(_, condition)| !is_label(condition)) {
         return Err(UsageError::wrong(format!("invalid filter {:?}: prune knows label and label!", other.0)));
     }
-    let mut freed_bytes = 0;
-    for found in wanted(store, &conditions)? {
-        if !all && !is_anonymous(&found) {
-            continue;
-        }
+    Ok(conditions)
+}
+
+/// Removes what no container has: the anonymous, or all.
+fn prune(store: &Store, all: bool, conditions: &[Condition], context: &Context) -> Result<(), Failure> {
+    let (mut removed, mut freed_bytes) = (Vec::new(), 0);
+    for found in wanted(store, conditions)?.into_iter().filter(|found| all || found.lifetime == Lifetime::Container) {
         let bytes = bytes_below(&found.path(store));
         match volume::remove(store, &found.name) {
-            Ok(()) => context.print(&found.name)?,
+            Ok(()) => removed.push(found.name),
             // A container has it, or somebody was faster.
             Err(ContainerError::VolumeInUse { .. } | ContainerError::NoSuchVolume(_)) => continue,
             Err(error) => return Err(error.into()),
         }
         freed_bytes += bytes;
     }
+    if !removed.is_empty() {
+        context.print("Deleted Volumes:")?;
+        removed.iter().try_for_each(|name| context.print(name))?;
+        context.print("")?;
+    }
     context.print(format!("Total reclaimed space: {}", size(freed_bytes)))
-}
-
-/// Whether its name was made up: such names have 64 hex digits, whether `run -v /path` or `volume create` made it.
-fn is_anonymous(volume: &Volume) -> bool {
-    volume.name.len() == 64 && volume.name.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// The bytes that files take below a directory; what cannot be read counts as nothing.

@@ -382,7 +382,7 @@ fn nothing_is_left() {
         let name = format!("number-{number}");
         session.background(&["--name", &name, "-v", "/anonymous", "busybox", "sleep", "600"]);
         session.exec(&[&name, "touch", "/mark"]).ok();
-        session.kiln(["rm", "-f", &name]).ok();
+        session.kiln(["rm", "-fv", &name]).ok();
     }
     eventually(|| parts(&session).is_empty());
     assert_eq!(files(&session), before);

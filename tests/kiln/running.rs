@@ -241,7 +241,7 @@ fn volumes() {
         .ok();
     assert_eq!(session.kiln(["volume", "ls", "-q"]).ok().stdout.lines().count(), 2);
     session.kiln(["volume", "rm", "data"]).fails(1).says(&["data is in use by container"]);
-    session.kiln(["rm", "user"]).ok();
+    session.kiln(["rm", "-v", "user"]).ok();
     assert_eq!(session.kiln(["volume", "ls", "-q"]).ok().stdout, "data\n", "the anonymous one went with it");
     assert_eq!(session.kiln(["volume", "rm", "data"]).ok().stdout, "data\n");
     session.kiln(["volume", "rm", "data"]).fails(1).says(&["no such volume: data"]);

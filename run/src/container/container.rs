@@ -24,7 +24,7 @@ use super::monitor::MONITOR;
 use super::name::ContainerName;
 use super::options::{After, Limits};
 use super::record::{Config, Exited, Phase, Seen, State, VERSION};
-use super::remove;
+use super::remove::{self, AnonymousVolumes};
 use super::restart::RestartPolicy;
 use super::root;
 use super::signal::Signal;
@@ -312,18 +312,18 @@ impl Container {
         }
     }
 
-    /// Removes it with everything that is its own: its log, its changes, its anonymous volumes.
+    /// Removes it with everything that is its own: its log, its changes, and its anonymous volumes if they are to go.
     ///
     /// # Errors
     /// If it runs and may not be killed.
-    pub fn remove(&self, force: Force) -> Result<(), ContainerError> {
+    pub fn remove(&self, force: Force, volumes: AnonymousVolumes) -> Result<(), ContainerError> {
         let running = self.state()?.is_live();
         match (running, force) {
             (true, Force::No) => return Err(ContainerError::Running(self.config.name.clone())),
             (true, Force::Kill) => self.stop(Some(Duration::ZERO))?,
             (false, _) => {}
         }
-        remove::remove_ended(&self.store, &self.directory, &self.config).map(drop)
+        remove::remove_ended(&self.store, &self.directory, &self.config, volumes).map(drop)
     }
 
     /// Gives it another name.
@@ -373,7 +373,7 @@ impl Container {
         drop(lock);
         if started.is_err() && self.config.after == After::Remove {
             // The first error is the one to tell.
-            let _ = remove::remove_ended(&self.store, &self.directory, &self.config);
+            let _ = remove::remove_ended(&self.store, &self.directory, &self.config, AnonymousVolumes::Remove);
         }
         started.map(Some)
     }

@@ -13,12 +13,13 @@ use super::container::Container;
 use super::directory::{Directory, Names, lay_out};
 use super::error::ContainerError;
 use super::id::ContainerId;
+use super::inherit;
 use super::joined;
 use super::mount::{CopyUp, Lifetime, Missing, Mount, MountRequest, MountSource};
 use super::name::ContainerName;
 use super::options::{After, CreateOptions};
 use super::record::{Config, State, VERSION};
-use super::remove::{self, pin_name};
+use super::remove::pin_name;
 use super::resolve;
 use super::restart::RestartPolicy;
 use super::root;
@@ -48,6 +49,7 @@ pub fn create(store: &Store, options: &CreateOptions) -> Result<Container, Conta
         layers: image.layers().to_vec(),
         process: resolve::process(&options.process, of_image)?,
         mounts: Vec::new(),
+        volumes_from: options.volumes_from.iter().map(ToString::to_string).collect(),
         network: resolve::network(&network, of_image)?,
         limits: options.limits.clone(),
         isolation: options.isolation.clone(),
@@ -60,7 +62,10 @@ pub fn create(store: &Store, options: &CreateOptions) -> Result<Container, Conta
         shell: of_image.shell.clone(),
     };
     let mut parts = Parts { draft: store.temporary()?, volumes: Vec::new() };
-    config.mounts = mounts(store, &image, resolve::mounts(options, of_image)?, &mut parts)?;
+    let mut inherited = inherit::mounts(store, &options.volumes_from)?;
+    let own = mounts(store, &image, resolve::mounts(options, of_image, &inherited)?, &mut parts)?;
+    inherited.extend(own.into_iter().map(|mount| (mount.target.clone(), mount)));
+    config.mounts = inherited.into_values().collect();
     // Unpacked now, so that what cannot be is said now, and starting is quick.
     root::prepare(store, &Directory::at(parts.draft.path().to_owned()), &config)?;
     place(store, options, config, parts)
@@ -88,11 +93,13 @@ fn place(
     lay_out(&Directory::at(parts.draft.path().to_owned()), &config, &State::created(store.boot()))?;
     names.claim(&config.name, config.id)?;
     let directory = Directory::of(store, config.id);
+    let own: Vec<String> = parts.volumes.iter().map(|volume| volume.name().to_owned()).collect();
     let placed = place_parts(store, &config, parts, &directory);
     if placed.is_err() {
         names.release(&config.name, config.id);
         // What cannot be taken back is litter; the error that led here is the one to tell.
-        let _ = remove::discard_belongings(store, &config);
+        let _ = store.unpin(&pin_name(config.id));
+        own.iter().for_each(|name| drop(volume::bury(store, name)));
     }
     placed?;
     Ok(Container::new(store.clone(), directory, config))
@@ -103,6 +110,12 @@ fn place_parts(store: &Store, config: &Config, parts: Parts, directory: &Directo
     store.pin(&pin_name(config.id), &[Thing::Image(config.image)])?;
     for volume in parts.volumes {
         volume.place(store)?;
+    }
+    // Those that were there already may have been removed before the lock was taken.
+    for mount in &config.mounts {
+        if let MountSource::Volume { name, .. } = &mount.source {
+            volume::find(store, name)?;
+        }
     }
     store.place_directory(parts.draft, directory.path())?;
     Ok(())

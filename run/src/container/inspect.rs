@@ -140,6 +140,8 @@ fn config_value(config: &Config) -> Value {
 
 fn host_config_value(config: &Config) -> Value {
     let mut value = usual_host_config(config);
+    let from = Some(&config.volumes_from).filter(|from| !from.is_empty());
+    value["VolumesFrom"] = from.map_or(Value::Null, |from| json!(from));
     value.as_object_mut().into_iter().for_each(|value| value.extend(limits::inspected(&config.limits)));
     value
 }

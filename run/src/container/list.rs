@@ -13,7 +13,7 @@ use super::mount::MountSource;
 use super::options::After;
 use super::port::ContainerPort;
 use super::record::{Exited, Phase, Seen, State};
-use super::remove::remove_ended;
+use super::remove::{AnonymousVolumes, remove_ended};
 
 /// Which containers are wanted, as `docker ps` filters them.
 #[derive(Debug, Clone, Default)]
@@ -184,7 +184,7 @@ fn look(store: &Store, id: super::id::ContainerId) -> Result<Option<Listed>, Con
     let state = container.state()?;
     let lost = state.exited().is_some_and(|exited| exited.seen != Seen::ByMonitor);
     if lost && container.config().after == After::Remove {
-        drop(remove_ended(store, container.directory(), container.config())?);
+        drop(remove_ended(store, container.directory(), container.config(), AnonymousVolumes::Remove)?);
         return Ok(None);
     }
     Ok(Some(Listed { container, state }))

@@ -162,19 +162,19 @@ pub enum MountSource {
     Volume {
         /// Its name, of 64 hex digits for an anonymous one.
         name: String,
-        /// Whether it goes with the container.
+        /// Whether it can go with the container.
         lifetime: Lifetime,
     },
     /// Memory.
     Tmpfs(TmpfsOptions),
 }
 
-/// How long a volume lives.
+/// Whether a volume can go with a container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Lifetime {
-    /// As long as the container: it is anonymous.
+    /// It is anonymous, and goes with the last container that has it if that is asked for.
     Container,
-    /// Until it is removed by name.
+    /// It has a name of its own, and stays until it is removed by that.
     OwnName,
 }
 

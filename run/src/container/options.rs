@@ -13,6 +13,7 @@ use store::ImageId;
 
 use super::device::Device;
 use super::health::Healthcheck;
+use super::inherit::VolumesFrom;
 use super::limits::{CgroupParent, FineLimits};
 use super::mount::MountRequest;
 use super::name::ContainerName;
@@ -34,6 +35,8 @@ pub struct CreateOptions {
     pub process: ProcessOptions,
     /// What is mounted into it, in the order of the flags.
     pub mounts: Vec<MountRequest>,
+    /// Containers whose volumes and binds it gets, too.
+    pub volumes_from: Vec<VolumesFrom>,
     /// How it reaches others and others reach it.
     pub network: NetworkOptions,
     /// What it may use up.
@@ -63,6 +66,7 @@ impl CreateOptions {
             name: None,
             process: ProcessOptions::default(),
             mounts: Vec::new(),
+            volumes_from: Vec::new(),
             network: NetworkOptions::default(),
             limits: Limits::default(),
             isolation: Isolation::default(),

@@ -51,6 +51,9 @@ pub struct Config {
     pub process: ProcessConfig,
     /// What is mounted into it.
     pub mounts: Vec<Mount>,
+    /// The containers that some of it was taken over from, as the user named them.
+    #[serde(default)]
+    pub volumes_from: Vec<String>,
     /// Its network; the image's declared ports are among `expose`.
     pub network: NetworkOptions,
     /// What it may use up.

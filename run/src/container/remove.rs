@@ -2,7 +2,8 @@
 //!
 //! The directory leaves `containers/` by one rename, and with it everything that says there is such a
 //! container; what is deleted afterwards nobody can see. A crash in between leaves litter in `tmp/`, a
-//! pin, a name and volumes that lead nowhere, which [`tidy`] removes.
+//! pin and a name that lead nowhere, which [`tidy`] removes. Anonymous volumes may hold what somebody
+//! still wants: they go with their last container if that is said, and else by `volume prune`.
 
 use store::{Store, Temporary};
 
@@ -10,43 +11,61 @@ use super::directory::{Directory, Locked, Names, ids};
 use super::error::ContainerError;
 use super::id::ContainerId;
 use super::mount::{Lifetime, MountSource};
+use super::options::After;
 use super::record::Config;
 use super::volume;
 
 /// What is left of a removed container for a moment: its files are deleted when this is dropped.
 #[must_use]
-pub(super) struct Grave(#[expect(dead_code, reason = "held, not used")] Option<Temporary>);
+pub(super) struct Grave(#[expect(dead_code, reason = "held, not used")] Vec<Temporary>);
+
+/// What becomes of a container's anonymous volumes when it is removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AnonymousVolumes {
+    /// They stay, under their names.
+    Keep,
+    /// Those that no other container has go with it.
+    Remove,
+}
 
 /// Removes the container, unless somebody has been faster.
-pub(super) fn remove_ended(store: &Store, directory: &Directory, config: &Config) -> Result<Grave, ContainerError> {
-    let Some(_lock) = directory.lock()? else { return Ok(Grave(None)) };
+pub(super) fn remove_ended(
+    store: &Store,
+    directory: &Directory,
+    config: &Config,
+    volumes: AnonymousVolumes,
+) -> Result<Grave, ContainerError> {
+    let Some(_lock) = directory.lock()? else { return Ok(Grave(Vec::new())) };
     if directory.state()?.is_some_and(|state| state.is_live()) {
         // Somebody has started it again.
         return Err(ContainerError::Running(config.name.clone()));
     }
-    let grave = {
-        let names = Names::lock(store)?;
-        let grave = bury(store, directory)?;
-        names.release(&config.name, config.id);
-        grave
-    };
-    discard_belongings(store, config)?;
-    Ok(Grave(Some(grave)))
+    // Nobody comes to have a volume under this lock.
+    let names = Names::lock(store)?;
+    let mut graves = vec![bury(store, directory)?];
+    names.release(&config.name, config.id);
+    store.unpin(&pin_name(config.id))?;
+    // Of `--rm` that was said at the start, whoever comes first.
+    if volumes == AnonymousVolumes::Remove || config.after == After::Remove {
+        bury_volumes(store, config, &mut graves)?;
+    }
+    Ok(Grave(graves))
 }
 
-/// Removes what is a container's own outside of its directory: its pin and its anonymous volumes.
-pub(super) fn discard_belongings(store: &Store, config: &Config) -> Result<(), ContainerError> {
-    store.unpin(&pin_name(config.id))?;
+/// Takes away the anonymous volumes that no container has any more.
+fn bury_volumes(store: &Store, config: &Config, graves: &mut Vec<Temporary>) -> Result<(), ContainerError> {
     for mount in &config.mounts {
-        if let MountSource::Volume { name, lifetime: Lifetime::Container } = &mount.source {
-            volume::discard(store, name)?;
+        if let MountSource::Volume { name, lifetime: Lifetime::Container } = &mount.source
+            && volume::users(store, name)?.is_empty()
+        {
+            graves.push(volume::bury(store, name)?);
         }
     }
     Ok(())
 }
 
-/// Removes what a crash has left: containers without a readable config, and pins, names and anonymous
-/// volumes without a container. Cheap where there is nothing of it.
+/// Removes what a crash has left: containers without a readable config, and pins and names without a
+/// container. Cheap where there is nothing of it.
 ///
 /// # Errors
 /// If the store cannot be read or written.
@@ -65,11 +84,6 @@ pub fn tidy(store: &Store) -> Result<(), ContainerError> {
         let owner = pin.owner.strip_prefix(PIN_PREFIX).and_then(|id| id.parse().ok());
         if owner.is_some_and(|id| !Directory::of(store, id).path().exists()) {
             store.unpin(&pin.owner)?;
-        }
-    }
-    for volume in volume::list(store)?.iter().filter(|volume| volume.lifetime == Lifetime::Container) {
-        if volume::users(store, &volume.name)?.is_empty() {
-            volume::discard(store, &volume.name)?;
         }
     }
     Ok(())

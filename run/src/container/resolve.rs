@@ -10,7 +10,7 @@ use store::RelPath;
 use store::oci::ContainerConfig;
 
 use super::error::ContainerError;
-use super::mount::{Access, CopyUp, MountError, MountRequest};
+use super::mount::{Access, CopyUp, Mount, MountError, MountRequest};
 use super::namespaces::Space;
 use super::options::{CreateOptions, NetworkMode, NetworkOptions, ProcessOptions};
 use super::port::{ContainerPort, PortMapping};
@@ -64,8 +64,13 @@ pub(super) fn network(options: &NetworkOptions, image: &ContainerConfig) -> Resu
     Ok(network)
 }
 
-/// The mounts: those of the flags, and an anonymous volume for each of the image's that no flag covers.
-pub(super) fn mounts(options: &CreateOptions, image: &ContainerConfig) -> Result<Vec<MountRequest>, ContainerError> {
+/// The mounts: those of the flags, and an anonymous volume for each of the image's that neither a flag
+/// nor something inherited covers.
+pub(super) fn mounts(
+    options: &CreateOptions,
+    image: &ContainerConfig,
+    inherited: &BTreeMap<String, Mount>,
+) -> Result<Vec<MountRequest>, ContainerError> {
     let mut by_target = BTreeMap::new();
     for request in &options.mounts {
         if by_target.insert(request.target().to_owned(), request.clone()).is_some() {
@@ -79,6 +84,9 @@ pub(super) fn mounts(options: &CreateOptions, image: &ContainerConfig) -> Result
             return Err(error());
         }
         let target = format!("/{}", String::from_utf8_lossy(path.as_bytes()));
+        if inherited.contains_key(&target) {
+            continue;
+        }
         by_target.entry(target.clone()).or_insert(MountRequest::Volume {
             name: None,
             target,

@@ -29,7 +29,7 @@ pub struct Volume {
     pub name: String,
     /// When it was made.
     pub created: Timestamp,
-    /// How long it lives.
+    /// Whether it is anonymous.
     pub lifetime: Lifetime,
     /// What was said about it.
     pub labels: BTreeMap<String, String>,
@@ -47,11 +47,11 @@ impl Volume {
 /// # Errors
 /// If the name cannot be one.
 pub fn create(store: &Store, name: Option<&str>, labels: BTreeMap<String, String>) -> Result<Volume, ContainerError> {
-    let name = match name {
-        Some(name) => check_volume_name(name)?,
-        None => fresh_name(store)?,
+    let (name, lifetime) = match name {
+        Some(name) => (check_volume_name(name)?, Lifetime::OwnName),
+        None => (fresh_name(store)?, Lifetime::Container),
     };
-    let volume = Volume { name, created: Timestamp::now(), lifetime: Lifetime::OwnName, labels };
+    let volume = Volume { name, created: Timestamp::now(), lifetime, labels };
     provide(store, volume, None)
 }
 
@@ -86,12 +86,16 @@ pub fn list(store: &Store) -> Result<Vec<Volume>, ContainerError> {
 /// If there is none, or a container has it.
 pub fn remove(store: &Store, name: &str) -> Result<(), ContainerError> {
     let volume = find(store, name)?;
-    // Containers come to be under the same lock.
-    let _names = Names::lock(store)?;
-    match users(store, &volume.name)?.first() {
-        Some(user) => Err(ContainerError::VolumeInUse { volume: volume.name, container: user.short() }),
-        None => discard(store, &volume.name),
-    }
+    let grave = {
+        // Containers come to be under the same lock.
+        let _names = Names::lock(store)?;
+        if let Some(user) = users(store, &volume.name)?.first() {
+            return Err(ContainerError::VolumeInUse { volume: volume.name, container: user.short() });
+        }
+        bury(store, &volume.name)?
+    };
+    drop(grave);
+    Ok(())
 }
 
 /// The containers that have a volume.
@@ -136,6 +140,11 @@ pub(super) struct Draft {
 }
 
 impl Draft {
+    /// What it is called.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Gives it its place, unless there is one of that name.
     pub(super) fn place(self, store: &Store) -> Result<Placed, ContainerError> {
         Ok(store.place_directory(self.directory, &home(store, &self.name))?)
@@ -154,13 +163,13 @@ pub(super) fn draft(store: &Store, volume: &Volume, seed: Option<(&Seed, &str)>)
     Ok(Draft { directory, name: volume.name.clone() })
 }
 
-/// Removes a volume whoever has it.
-pub(super) fn discard(store: &Store, name: &str) -> Result<(), ContainerError> {
+/// Takes a volume away whoever has it; its files go when the grave is dropped.
+pub(super) fn bury(store: &Store, name: &str) -> Result<Temporary, ContainerError> {
     let grave = store.temporary()?;
     let from = home(store, name);
     match fs::rename(&from, grave.path().join("volume")) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(ContainerError::io("remove", from)(error)),
-        _ => Ok(()),
+        _ => Ok(grave),
     }
 }
 

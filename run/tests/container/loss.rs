@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use run::container::options::After;
 use run::container::record::Seen;
-use run::container::{Container, Force, create, list};
+use run::container::{AnonymousVolumes, Container, Force, create, list};
 use rustix::process::{Pid, Signal, kill_process};
 use store::{BootId, Store};
 
@@ -43,7 +43,7 @@ fn a_container_dies_with_its_monitor_and_is_seen_to() {
         let state = container.state().unwrap();
         assert_eq!(state.exited().unwrap().seen, Seen::MonitorLost);
         container.start().unwrap();
-        container.remove(Force::Kill).unwrap();
+        container.remove(Force::Kill, AnonymousVolumes::Remove).unwrap();
     }
 }
 

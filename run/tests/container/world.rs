@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use run::container::options::{After, NetworkMode};
 use run::container::terminal::DetachKeys;
-use run::container::{Attachment, Container, CreateOptions, Ended, Force, SignalProxy, create, list};
+use run::container::{AnonymousVolumes, Attachment, Container, CreateOptions, Ended, Force, SignalProxy, create, list};
 use store::oci::ImageConfig;
 use store::{ImageId, Platform, Store};
 use tempfile::TempDir;
@@ -93,7 +93,7 @@ impl Drop for World {
     fn drop(&mut self) {
         let everything = list::Filter { all: true, conditions: Vec::new() };
         for listed in list(&self.store, &everything).unwrap_or_default() {
-            let _ = listed.container.remove(Force::Kill);
+            let _ = listed.container.remove(Force::Kill, AnonymousVolumes::Remove);
         }
         // Monitors end a moment after they have said so, and until then have a directory in `tmp/`.
         let sessions = || std::fs::read_dir(self.store.path().join("tmp")).map_or(0, Iterator::count);

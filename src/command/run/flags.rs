@@ -1,8 +1,10 @@
 //! The flags of `kiln run` as typed, and what they ask for.
 
 mod limits;
+mod mounts;
 
 pub(crate) use self::limits::ChangeableArgs;
+pub(crate) use self::mounts::absolute_volume;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -11,18 +13,18 @@ use std::time::Duration;
 
 use run::container::SignalProxy;
 use run::container::device::Device;
-use run::container::mount::MountRequest;
 use run::container::options::{After, CreateOptions, Isolation, NetworkMode, NetworkOptions, ProcessOptions, Seccomp};
 use run::container::port::{ContainerPort, PortMapping};
 use run::container::restart::RestartPolicy;
 use store::{ImageId, Platform};
 
 use self::limits::LimitArgs;
+use self::mounts::MountArgs;
 use super::health::HealthArgs;
 use super::namespaces::NamespaceArgs;
 use crate::command::environment::{EnvironmentArgs, lines_of};
 use crate::containers::Client;
-use crate::format::units::{parse_host, parse_size};
+use crate::format::units::parse_host;
 use crate::report::{Failure, UsageError};
 
 /// Run a command in a new container
@@ -144,25 +146,6 @@ struct ProcessArgs {
 }
 
 #[derive(Debug, clap::Args)]
-struct MountArgs {
-    /// Mount a directory or file of the host, or a volume
-    #[arg(short, long = "volume", value_name = "[SOURCE:]TARGET[:OPTIONS]")]
-    volumes: Vec<String>,
-    /// Mount a bind, volume or tmpfs: `type=bind,source=…,target=…`
-    #[arg(long = "mount", value_name = "SPEC")]
-    mounts: Vec<String>,
-    /// Mount memory
-    #[arg(long = "tmpfs", value_name = "TARGET[:OPTIONS]")]
-    tmpfs: Vec<String>,
-    /// Make the root file system read-only
-    #[arg(long)]
-    read_only: bool,
-    /// Size of /dev/shm
-    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
-    shm_size: Option<u64>,
-}
-
-#[derive(Debug, clap::Args)]
 struct NetworkArgs {
     /// The network: bridge (its own, with a way out), none, host, container:NAME
     #[arg(long, visible_alias = "net", value_name = "MODE", default_value = "bridge")]
@@ -222,6 +205,7 @@ impl Args {
         options.name = self.client.name.as_deref().map(str::parse).transpose()?;
         options.process = self.process.options(&self.command)?;
         options.mounts = self.mounts.requests()?;
+        options.volumes_from = self.mounts.volumes_from.clone();
         options.network = self.network.options()?;
         options.limits = self.limits.limits(self.mounts.shm_size)?;
         options.isolation = self.isolation.isolation(self.mounts.read_only)?;
@@ -292,22 +276,6 @@ impl ProcessArgs {
     }
 }
 
-impl MountArgs {
-    fn requests(&self) -> Result<Vec<MountRequest>, Failure> {
-        let mut requests = Vec::new();
-        for text in &self.volumes {
-            requests.push(MountRequest::parse_volume(&absolute_volume(text)?)?);
-        }
-        for text in &self.mounts {
-            requests.push(MountRequest::parse_mount(&absolute_mount(text)?)?);
-        }
-        for text in &self.tmpfs {
-            requests.push(MountRequest::parse_tmpfs(text)?);
-        }
-        Ok(requests)
-    }
-}
-
 impl NetworkArgs {
     fn options(&self) -> Result<NetworkOptions, Failure> {
         let mode = match self.network.as_str() {
@@ -369,30 +337,6 @@ impl IsolationArgs {
         };
         Ok(isolation)
     }
-}
-
-/// `./sub:/target` with the directory that is meant; other texts as they are.
-pub(crate) fn absolute_volume(text: &str) -> Result<String, Failure> {
-    match text.split_once(':') {
-        Some((source, rest)) if source.starts_with('.') => Ok(format!("{}:{rest}", absolute(source)?)),
-        _ => Ok(text.to_owned()),
-    }
-}
-
-/// The same for `type=bind,source=./sub,target=/target`.
-fn absolute_mount(text: &str) -> Result<String, Failure> {
-    let field = |field: &str| match field.split_once('=') {
-        Some((key @ ("source" | "src"), path)) if path == "." || path.starts_with("./") || path.starts_with("../") => {
-            Ok(format!("{key}={}", absolute(path)?))
-        }
-        _ => Ok(field.to_owned()),
-    };
-    Ok(text.split(',').map(field).collect::<Result<Vec<_>, Failure>>()?.join(","))
-}
-
-fn absolute(path: &str) -> Result<String, Failure> {
-    let whole = std::path::absolute(path).map_err(store::StoreError::io("find", path))?;
-    whole.into_os_string().into_string().map_err(|_| UsageError::wrong(format!("{path:?} is not valid UTF-8")))
 }
 
 fn pairs<'a>(texts: impl Iterator<Item = &'a String>) -> BTreeMap<String, String> {

@@ -17,6 +17,8 @@ mod sweep;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
+
 use crate::inventory::Inventory;
 use crate::record::now;
 use crate::store::{Store, StoreError};
@@ -78,6 +80,17 @@ pub struct Gc {
 impl Store {
     /// Collects what nothing needs. Waits for another collection that is under way.
     pub fn gc(&self, options: GcOptions) -> Result<Gc, StoreError> {
+        self.gc_by(options, |inventory, marks| Plan::make(inventory, marks, options.max_size_bytes))
+    }
+
+    /// Collects these images, as far as no tag, pin or process needs them, and what only they hold: layers
+    /// that are results of cached steps stay, and so do all other images.
+    pub fn gc_images(&self, images: &BTreeSet<ImageId>) -> Result<Gc, StoreError> {
+        let options = GcOptions { max_size_bytes: None, mode: GcMode::Collect };
+        self.gc_by(options, |inventory, marks| Plan::of_images(inventory, marks, images))
+    }
+
+    fn gc_by(&self, options: GcOptions, plan: impl FnOnce(&Inventory, &Marks) -> Plan) -> Result<Gc, StoreError> {
         // On a full disk the lock and the lease need the room that is kept for them.
         let _reserve = (options.mode == GcMode::Collect).then(|| self.release_reserve());
         // A store of its own: what this process holds otherwise counts like anybody else's.
@@ -88,8 +101,7 @@ impl Store {
         };
         let inventory = Inventory::take(&collector)?;
         let marks = Marks::read(&collector, &inventory)?;
-        let plan =
-            if marks.everything { Plan::default() } else { Plan::make(&inventory, &marks, options.max_size_bytes) };
+        let plan = if marks.everything { Plan::default() } else { plan(&inventory, &marks) };
         let mut gc = Gc { before_bytes: inventory.bytes(), ..Gc::default() };
         gc.collected = match options.mode {
             GcMode::DryRun => plan.collected(&inventory),

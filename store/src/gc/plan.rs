@@ -53,18 +53,41 @@ impl Plan {
             }
             budget.spend(candidate);
         }
-        plan.follow(inventory, marks, ceiling.is_none());
+        let gone: BTreeSet<DiffId> = plan.layers.iter().copied().collect();
+        let is_doomed = |image: &ImageId, layers: &[DiffId]| {
+            !marks.images.contains(image) && (ceiling.is_none() || layers.iter().any(|layer| gone.contains(layer)))
+        };
+        plan.images =
+            inventory.images.iter().filter(|(id, record)| is_doomed(id, &record.layers)).map(|(id, _)| *id).collect();
+        plan.follow(inventory, marks);
         plan
     }
 
-    /// Adds what depends on the layers that go, and what only they needed.
-    fn follow(&mut self, inventory: &Inventory, marks: &Marks, everything: bool) {
-        let gone: BTreeSet<DiffId> = self.layers.iter().copied().collect();
-        let is_doomed = |image: &ImageId, layers: &[DiffId]| {
-            !marks.images.contains(image) && (everything || layers.iter().any(|layer| gone.contains(layer)))
+    /// Some images, with the layers that neither another image nor a cached step has.
+    pub(super) fn of_images(inventory: &Inventory, marks: &Marks, images: &BTreeSet<ImageId>) -> Self {
+        let going = |id: &ImageId| images.contains(id) && !marks.images.contains(id);
+        let (gone, stay): (Vec<_>, Vec<_>) = inventory.images.iter().partition(|(id, _)| going(id));
+        let of_steps = inventory.actions.values().filter(|stored| stored.collected_at.is_none());
+        let mut needed: BTreeSet<DiffId> = of_steps.filter_map(|stored| stored.result.layer).collect();
+        needed.extend(stay.iter().flat_map(|(_, record)| &record.layers));
+        needed.extend(&marks.layers);
+        let is_free = |id: &DiffId| {
+            let layer = inventory.layers.get(id);
+            !needed.contains(id) && layer.is_some_and(|layer| layer.item.is_sealed || !marks.has_company)
         };
-        self.images =
-            inventory.images.iter().filter(|(id, record)| is_doomed(id, &record.layers)).map(|(id, _)| *id).collect();
+        let layers: BTreeSet<DiffId> = gone.iter().flat_map(|(_, record)| &record.layers).copied().collect();
+        let mut plan = Self {
+            images: gone.iter().map(|(id, _)| **id).collect(),
+            layers: layers.into_iter().filter(is_free).collect(),
+            ..Self::default()
+        };
+        plan.follow(inventory, marks);
+        plan
+    }
+
+    /// Adds what depends on the layers that go, and what only they and the images needed.
+    fn follow(&mut self, inventory: &Inventory, marks: &Marks) {
+        let gone: BTreeSet<DiffId> = self.layers.iter().copied().collect();
         for (key, stored) in &inventory.actions {
             match stored.collected_at {
                 Some(at) if is_old(at) => {

@@ -136,6 +136,29 @@ fn under_a_ceiling_the_cheapest_goes_first() {
 }
 
 #[test]
+fn images_go_alone_with_what_only_they_hold() {
+    let directory = tempfile::tempdir().unwrap();
+    let (doomed, tagged, other, own, cached) = {
+        let store = open(directory.path());
+        let [own, cached, shared, kept] = [b'o', b'c', b's', b'k'].map(|byte| layer(&store, byte, 64).diff_id());
+        act(&store, b'c', cached, 1);
+        let doomed = image(&store, &[own, cached, shared]);
+        let (tagged, other) = (image(&store, &[shared]), image(&store, &[kept]));
+        tag(&store, "x", tagged);
+        store.sync().unwrap();
+        (doomed, tagged, other, own, cached)
+    };
+    let store = open(directory.path());
+    let gc = store.gc_images(&[doomed, tagged].into()).unwrap();
+    assert_eq!(layers_of(&gc), [own]);
+    assert_eq!(store.image_ids().unwrap().into_iter().collect::<BTreeSet<_>>(), [tagged, other].into());
+    assert!(store.layer(cached).unwrap().is_some(), "a step has made it");
+    let gc = store.gc_images(&[other].into()).unwrap();
+    assert!(gc.collected.iter().all(|(what, _)| *what != Collected::Image(tagged)));
+    assert_eq!(store.image_ids().unwrap(), [tagged]);
+}
+
+#[test]
 fn what_a_living_process_needs_stays() {
     let directory = tempfile::tempdir().unwrap();
     let builder = open(directory.path());

@@ -22,7 +22,7 @@ use crate::container::attach::connection::{Connection, Peer};
 use crate::container::attach::frame::{Failure, Frame, Input, Patience, Report, Request, Start};
 use crate::container::options::After;
 use crate::container::record::{Exited, Phase, Seen, State, VERSION};
-use crate::container::remove;
+use crate::container::remove::{self, AnonymousVolumes};
 use crate::container::restart::Restarts;
 use crate::container::signal::Signal;
 use crate::sandbox::{self, Motion};
@@ -413,7 +413,7 @@ impl Server {
         directory.unlisten();
         drop(lock);
         // If that fails it stays in the list, and can be removed by hand.
-        let remove = || remove::remove_ended(&store, &directory, &config).ok();
+        let remove = || remove::remove_ended(&store, &directory, &config, AnonymousVolumes::Remove).ok();
         let grave = if config.after == After::Remove { remove() } else { None };
         for client in &mut clients {
             client.connection.queue(&Frame::Report(Report::Exited(exited.clone())));
