@@ -27,7 +27,7 @@ use crate::plan::{self, ImageRequest, Images, Plan, Planned, plan};
 use crate::progress::{Event, Miss, Outcome, Progress, Step};
 use crate::remote::{Fetcher, Remote};
 use crate::request::{BuildRequest, CacheUse, MainContext};
-use crate::solve::{BuildDirectory, Mode, Shown, Solution, Solver, Value};
+use crate::solve::{BuildDirectory, Given, Mode, Shown, Solution, Solver, Value};
 use crate::source::{ImageSource, ResolvedImage};
 use crate::suggest::suggest;
 
@@ -104,7 +104,7 @@ pub fn dry_run(
     progress: &dyn Progress,
 ) -> Result<Vec<StepReport>, BuildError> {
     let store = &store.ending_with(&request.cancel);
-    let parties = Parties { request, store, sources, executor: &SandboxExecutor, progress };
+    let parties = Parties { request, store, sources, executor: &SandboxExecutor::default(), progress };
     let (planned, _) = parties.plan()?;
     let solutions = parties.solve(&planned, &BuildDirectory::new(store), Mode::DryRun)?;
     Ok(solutions.iter().map(|solution| solution.report.clone()).collect())
@@ -118,7 +118,9 @@ pub fn plan_only(
     progress: &dyn Progress,
 ) -> Result<Planned, BuildError> {
     let store = &store.ending_with(&request.cancel);
-    Parties { request, store, sources, executor: &SandboxExecutor, progress }.plan().map(|(planned, _)| planned)
+    Parties { request, store, sources, executor: &SandboxExecutor::default(), progress }
+        .plan()
+        .map(|(planned, _)| planned)
 }
 
 /// What the build checks found.
@@ -138,7 +140,7 @@ pub fn check(
     progress: &dyn Progress,
 ) -> Result<Checked, BuildError> {
     let store = &store.ending_with(&request.cancel);
-    let parties = Parties { request, store, sources, executor: &SandboxExecutor, progress };
+    let parties = Parties { request, store, sources, executor: &SandboxExecutor::default(), progress };
     let checks = parties.checks()?;
     let (dockerfile, mut findings) = parties.read(checks.as_ref())?;
     let missing = match parties.plan_of(&dockerfile) {
@@ -306,8 +308,9 @@ impl Parties<'_> {
         let stop = request.cancel.branch();
         let store = &store.ending_with(&stop);
         let (graph, clock) = (&planned.graph, planned.clock);
-        let shown = Shown::default();
-        Solver { request, store, sources, executor, progress, graph, clock, directory, mode, stop, shown }.solve()
+        let (shown, given) = (Shown::default(), Given::default());
+        Solver { request, store, sources, executor, progress, graph, clock, directory, mode, stop, shown, given }
+            .solve()
     }
 
     fn squash(&self, planned: &Planned, config: &mut ImageConfig) -> Result<(), StepError> {

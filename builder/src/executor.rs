@@ -6,10 +6,9 @@
 
 pub mod sandbox;
 
-use std::net::IpAddr;
 use std::path::PathBuf;
 
-use run::sandbox::{Dns, EtcFile};
+use run::sandbox::{Dns, EtcFile, HostAddress};
 use store::{Platform, RelPath, SnapshotRoot};
 
 use crate::graph::{Access, Limits, Network, Privileges, Security};
@@ -44,7 +43,7 @@ pub struct Execution<'a> {
     /// How much it may do.
     pub security: Security,
     /// Lines added to `/etc/hosts`.
-    pub hosts: &'a [(String, IpAddr)],
+    pub hosts: &'a [(String, HostAddress)],
     /// What `resolv.conf` says instead of what the machine's does.
     pub dns: &'a Dns,
     /// Files of `/etc` that stay the image's.
@@ -102,6 +101,8 @@ pub struct Ended {
     pub exit: Exit,
     /// Mount points that were made in the root filesystem and are still there.
     pub stubs: Vec<RelPath>,
+    /// Why the command had the machine's network and none of its own, if it was to have the latter.
+    pub shared_network: Option<String>,
 }
 
 /// How a command ended.

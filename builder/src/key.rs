@@ -309,7 +309,7 @@ fn access_name(access: Access) -> &'static str {
 mod tests {
     use super::*;
     use crate::graph::{Limits, Need, SecretFile, VertexId};
-    use run::sandbox::EtcFile;
+    use run::sandbox::{EtcFile, HostAddress};
     use store::Platform;
 
     fn run() -> RunOp {
@@ -379,7 +379,7 @@ mod tests {
             changed(|run| run.cwd = RelPath::clean(b"w").unwrap()),
             changed(|run| run.network = Network::None),
             changed(|run| run.security = Security::Insecure),
-            changed(|run| run.hosts.push(("h".into(), [127, 0, 0, 1].into()))),
+            changed(|run| run.hosts.push(("h".into(), HostAddress::Host))),
             changed(|run| run.hostname = "other".into()),
             changed(|run| run.privileges.capabilities = CapabilitySet::EMPTY),
             changed(|run| run.privileges.capabilities = CapabilitySet::all()),
@@ -419,7 +419,7 @@ mod tests {
         assert_eq!(changed(|run| run.limits.cgroup_parent = Some("/ci".into())), same);
         let with_mount = |kind: MountKind| changed(|run| run.mounts = vec![mount(kind)]);
         assert_eq!(with_mount(cache("c", Sharing::Locked)), with_mount(cache("c", Sharing::Private)));
-        let at = |address: [u8; 4]| changed(|run| run.hosts.push(("h".into(), address.into())));
+        let at = |address: [u8; 4]| changed(|run| run.hosts.push(("h".into(), HostAddress::At(address.into()))));
         assert_eq!(at([127, 0, 0, 1]), at([10, 0, 0, 1]), "rule D002: names of hosts count, addresses do not");
         assert_eq!(changed(|run| run.dns.search.push("example".into())), same);
         assert_eq!(changed(|run| run.limits.cpu_quota_us = Some(1)), same);

@@ -217,4 +217,18 @@ pub enum Notice {
     /// Build arguments that BuildKit knows and that have no effect here.
     #[error("build-args without effect in kiln: {}", .0.join(", "))]
     IneffectiveBuildArguments(Vec<String>),
+    /// Commands have the machine's network, as this machine cannot give them one of their own.
+    #[error("RUN shares this machine's network, its services on 127.0.0.1 included: {0}; `kiln info` says what helps")]
+    SharedNetwork(String),
+    /// Commands were told of proxies where they cannot reach them.
+    #[error(
+        "{} on this machine's loopback, out of reach of RUN, which has a network of its own: `--network=host` gives it \
+         this machine's, or let the proxy listen on another address",
+        listed(.0)
+    )]
+    ProxyOnLoopback(Vec<String>),
+}
+
+fn listed(names: &[String]) -> String {
+    format!("{} {}", names.join(", "), if names.len() == 1 { "is" } else { "are" })
 }

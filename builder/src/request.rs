@@ -4,12 +4,11 @@
 //! step asks for it. It does not know the command line that it came from.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use run::sandbox::{Dns, EtcFile};
+use run::sandbox::{Dns, EtcFile, HostAddress};
 use store::tree::Timestamp;
 use store::{DiffId, Platform, Reference};
 
@@ -54,7 +53,7 @@ pub struct BuildRequest {
     /// `--ssh`, by id.
     pub ssh: BTreeMap<String, SshSource>,
     /// `--add-host`
-    pub hosts: Vec<(String, IpAddr)>,
+    pub hosts: Vec<(String, HostAddress)>,
     /// `--dns`, `--dns-search`, `--dns-option`
     pub dns: Dns,
     /// `--no-hosts`, `--no-hostname`, `--dns none`: what RUN sees of the image's own `/etc`.

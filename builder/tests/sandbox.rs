@@ -73,7 +73,7 @@ impl House {
     }
 
     fn try_build(&self, request: &BuildRequest) -> Result<Built, BuildError> {
-        builder::build(request, &self.store, &NoImages, &SandboxExecutor, &Quiet)
+        builder::build(request, &self.store, &NoImages, &SandboxExecutor::default(), &Quiet)
     }
 
     fn build(&self, rest: &str) -> Built {

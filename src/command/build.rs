@@ -229,7 +229,7 @@ fn build(args: &Args, style: Style, context: &Context) -> Result<ExitCode, Failu
             foretell(&reports, args.progress, &store)?;
             continue;
         }
-        let ended = builder::build(&request, &store, &images, &SandboxExecutor, progress.as_ref());
+        let ended = builder::build(&request, &store, &images, &SandboxExecutor::default(), progress.as_ref());
         drop(progress);
         built.push(ended.map_err(failed)?);
     }

@@ -8,10 +8,11 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, PipeReader, Read};
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use run::sandbox::{
-    self, AbstractSockets, Durability, Etc, Lower, PidsLimit, Process, Rlimit, Rootfs, SandboxError, Source, Spec,
-    Stacking, Stdio,
+    self, AbstractSockets, Durability, Etc, Lower, Notice, PidsLimit, Process, Rlimit, Rootfs, SandboxError, Source,
+    Spec, Stacking, Stdio,
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::Mode;
@@ -28,12 +29,18 @@ const LOOK_AGAIN: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 const CHUNK_BYTES: usize = 32 << 10;
 
 /// The executor that every real build has.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct SandboxExecutor;
+#[derive(Debug, Default)]
+pub struct SandboxExecutor {
+    /// Why this machine gives commands no network of their own, once that is known: it is not tried again.
+    no_network: OnceLock<String>,
+}
 
 impl Executor for SandboxExecutor {
     fn execute(&self, execution: &Execution<'_>, output: &Output<'_>, cancel: &Cancel) -> Result<Ended, ExecuteError> {
-        let spec = spec(execution);
+        let mut spec = spec(execution);
+        if spec.network == sandbox::Network::PrivateOrHost && self.no_network.get().is_some() {
+            spec.network = sandbox::Network::Host { abstract_sockets: AbstractSockets::Shut };
+        }
         let null = File::open("/dev/null").map_err(ExecuteError::Follow)?;
         let (stdout, stdout_writer) = io::pipe().map_err(ExecuteError::Follow)?;
         let (stderr, stderr_writer) = io::pipe().map_err(ExecuteError::Follow)?;
@@ -44,10 +51,19 @@ impl Executor for SandboxExecutor {
         }
         let stdio = Stdio::new(null, stdout_writer, stderr_writer);
         let process = sandbox::start(&spec, stdio).map_err(|error| not_started(error, execution.platform))?;
+        for notice in process.notices() {
+            if let Notice::HostNetwork { why } = notice {
+                self.no_network.get_or_init(|| why.clone());
+            }
+        }
+        let shared_network = match execution.network {
+            Network::Default => self.no_network.get().cloned(),
+            Network::Host | Network::None => None,
+        };
         std::thread::scope(|scope| {
             let copies = [(stdout, Stream::Stdout), (stderr, Stream::Stderr)]
                 .map(|(pipe, stream)| scope.spawn(move || copy(pipe, stream, output)));
-            let ended = wait(&process, cancel);
+            let ended = wait(&process, cancel).map(|ended| Ended { shared_network, ..ended });
             for copy in copies {
                 copy.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)).map_err(ExecuteError::Follow)?;
             }
@@ -78,7 +94,7 @@ fn spec(execution: &Execution<'_>) -> Spec {
     spec.sharing = privileges.namespaces;
     spec.mounts = execution.mounts.iter().map(mount).collect();
     spec.network = match execution.network {
-        Network::Default => sandbox::Network::Host { abstract_sockets: AbstractSockets::Shut },
+        Network::Default => sandbox::Network::PrivateOrHost,
         Network::Host => sandbox::Network::Host { abstract_sockets: AbstractSockets::Reachable },
         Network::None => sandbox::Network::None,
     };
@@ -199,7 +215,11 @@ fn wait(process: &Process, cancel: &Cancel) -> Result<Ended, ExecuteError> {
         sandbox::Exit::Code(code) => Exit::Code(code),
         sandbox::Exit::Signal(signal) => Exit::Signal(signal),
     };
-    Ok(Ended { exit, stubs: outcome.stubs.iter().filter_map(|stub| relative(&stub.path)).collect() })
+    Ok(Ended {
+        exit,
+        stubs: outcome.stubs.iter().filter_map(|stub| relative(&stub.path)).collect(),
+        shared_network: None,
+    })
 }
 
 fn relative(path: &std::path::Path) -> Option<RelPath> {

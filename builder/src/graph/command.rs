@@ -1,9 +1,8 @@
 //! RUN as data: a command and all that it sees.
 
-use std::net::IpAddr;
 use std::path::PathBuf;
 
-use run::sandbox::{CapabilitySet, Dns, EtcFile, Seccomp, Sharing as Namespaces, Swap, UserNamespace};
+use run::sandbox::{CapabilitySet, Dns, EtcFile, HostAddress, Seccomp, Sharing as Namespaces, Swap, UserNamespace};
 use store::{Platform, RelPath};
 
 use super::{Clock, VertexId};
@@ -30,7 +29,7 @@ pub struct RunOp {
     /// `--security`
     pub security: Security,
     /// `--add-host` of the request.
-    pub hosts: Vec<(String, IpAddr)>,
+    pub hosts: Vec<(String, HostAddress)>,
     /// `--dns` and the like of the request.
     pub dns: Dns,
     /// Files of `/etc` that stay the image's: `--no-hosts`, `--no-hostname`, `--dns none` of the request.

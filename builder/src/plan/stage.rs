@@ -124,13 +124,9 @@ impl<'a> Planner<'a> {
         let unused: Vec<String> = given.keys().filter(is_unused).cloned().collect();
         let idle = given.iter().filter(|(name, value)| is_ineffective(name, value));
         let idle: Vec<String> = idle.map(|(name, _)| name.clone()).collect();
-        [Notice::UnusedBuildArguments(unused), Notice::IneffectiveBuildArguments(idle)]
-            .into_iter()
-            .filter(|notice| {
-                let (Notice::UnusedBuildArguments(names) | Notice::IneffectiveBuildArguments(names)) = notice;
-                !names.is_empty()
-            })
-            .collect()
+        let unused = (!unused.is_empty()).then_some(Notice::UnusedBuildArguments(unused));
+        let idle = (!idle.is_empty()).then_some(Notice::IneffectiveBuildArguments(idle));
+        unused.into_iter().chain(idle).collect()
     }
 
     /// Plans a stage of which everything it refers to is planned.

@@ -19,6 +19,7 @@ mod fetching;
 mod lazy;
 mod link;
 mod log;
+mod notices;
 mod record;
 mod rootfs;
 mod running;
@@ -34,6 +35,7 @@ use store::{ActionKey, DiffId, Store};
 
 pub use bind::{Shown, WriteTreeError};
 pub(crate) use fetching::unpacked;
+pub use notices::Given;
 pub use record::BuildDirectory;
 pub use rootfs::Rootfs;
 
@@ -83,6 +85,8 @@ pub struct Solver<'a> {
     pub stop: Cancel,
     /// What bind mounts show.
     pub shown: Shown,
+    /// What was said.
+    pub given: Given,
 }
 
 /// What a vertex came to.

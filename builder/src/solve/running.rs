@@ -167,6 +167,7 @@ impl Solver<'_> {
             self.progress.report(Event::Output { step: vertex.step.id, stream, bytes });
         };
         let ended = self.executor.execute(&execution, &output, &self.stop).map_err(|error| step(error.into()))?;
+        self.note_network(run.network, &ended, &execution.env);
         match ended.exit {
             Exit::Code(0) => {}
             Exit::Cancelled => return Err(BuildError::Cancelled),

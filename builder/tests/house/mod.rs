@@ -118,7 +118,7 @@ impl Executor for FakeExecutor {
             ["true"] => Exit::Code(0),
             _ => Exit::Code(3),
         };
-        Ok(Ended { exit, stubs: Vec::new() })
+        Ok(Ended { exit, stubs: Vec::new(), shared_network: None })
     }
 }
 

@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use crate::sandbox::{
-    AbstractSockets, Access as BoxAccess, Belonging, CapabilitySet, Command, Dns, Etc, Freezer, Init,
+    AbstractSockets, Access as BoxAccess, Belonging, CapabilitySet, Command, Dns, Etc, Freezer, HostAddress, Init,
     Limits as BoxLimits, Mount as BoxMount, MountPoints, Network, PidsLimit as BoxPids, Privileges, Rlimit, Rootfs,
     Seccomp as BoxSeccomp, Sharing, Source, Spec, Swap, Terminal, UserNamespace, Visit,
 };
@@ -139,7 +139,8 @@ fn etc(config: &Config) -> Etc {
         search: network.dns_search.clone(),
         options: network.dns_options.clone(),
     };
-    Etc::Generated { access: BoxAccess::ReadWrite, hosts: network.extra_hosts.clone(), dns, kept: Vec::new() }
+    let hosts = network.extra_hosts.iter().map(|(name, address)| (name.clone(), HostAddress::At(*address))).collect();
+    Etc::Generated { access: BoxAccess::ReadWrite, hosts, dns, kept: Vec::new() }
 }
 
 fn mount_of(mount: &Mount, volumes: &std::path::Path) -> BoxMount {

@@ -2,11 +2,11 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 use super::Egress;
-use crate::sandbox::{Dns, Etc, EtcFile, Network, Spec};
+use crate::sandbox::{Dns, Etc, EtcFile, HostAddress, Network, Spec};
 
 /// What the host's resolver reads, best first: a stub on the host's loopback is of no use elsewhere, and
 /// systemd keeps the real servers beside it.
@@ -24,13 +24,24 @@ pub(crate) fn files(spec: &Spec, egress: Option<&Egress>) -> Vec<(PathBuf, Vec<u
     let reach = if shares_host { Reach::Loopback } else { Reach::Elsewhere };
     let resolv_conf = resolv_conf(&read(HOST_RESOLV_CONF), || read(SYSTEMD_RESOLV_CONF), reach, dns, egress);
     let own = egress.and_then(Egress::address);
+    let host = egress.and_then(Egress::host).unwrap_or(Ipv4Addr::LOCALHOST.into());
+    let added: Vec<_> = hosts.iter().map(|(name, address)| (name.clone(), address.seen_from_box(host))).collect();
     let all = [
         (EtcFile::ResolvConf, resolv_conf),
-        (EtcFile::Hosts, hosts_file(&names(spec), own, hosts)),
+        (EtcFile::Hosts, hosts_file(&names(spec), own, &added)),
         (EtcFile::Hostname, format!("{}\n", spec.hostname)),
     ];
     let generated = all.into_iter().filter(|(file, _)| !kept.contains(file));
     generated.map(|(file, text)| (file.path().into(), text.into_bytes())).collect()
+}
+
+impl HostAddress {
+    fn seen_from_box(self, host: IpAddr) -> IpAddr {
+        match self {
+            Self::At(address) => address,
+            Self::Host => host,
+        }
+    }
 }
 
 /// The host name, before it the whole name if there is a domain.

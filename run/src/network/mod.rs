@@ -13,7 +13,7 @@ mod usermode;
 use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 
@@ -37,6 +37,9 @@ pub enum EgressError {
     /// A program is not installed.
     #[error("{0} is not installed")]
     Missing(&'static str),
+    /// The device that networks in user space need.
+    #[error("/dev/net/tun cannot be opened")]
+    Tunnel(#[source] io::Error),
     /// The host itself has no way out.
     #[error("the host has no default route")]
     NoDefaultRoute,
@@ -127,6 +130,15 @@ impl Egress {
         }
     }
 
+    /// The host's address for the box. Of a network stack in user space it is the one that the host has for
+    /// others: slirp4netns leads there; pasta gives the box that very address, and so not to the host.
+    pub fn host(&self) -> Option<IpAddr> {
+        match &self.means {
+            Means::Nat(nat) => Some(nat.interface.gateway.into()),
+            Means::Helper(_) => outward_address(),
+        }
+    }
+
     /// Addresses of the box, by interface.
     pub fn addresses(&self) -> BTreeMap<String, IpAddr> {
         let name = self.interface().map_or("tap0", |interface| interface.name.as_str());
@@ -142,9 +154,16 @@ impl Egress {
     }
 }
 
+/// The address by which the host speaks to others. Connecting a datagram socket sends nothing.
+fn outward_address() -> Option<IpAddr> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+    socket.connect((Ipv4Addr::new(198, 51, 100, 1), 9)).ok()?;
+    Some(socket.local_addr().ok()?.ip())
+}
+
 /// The ways out that are installed and that a kiln of `standing` may use, best first.
 pub(crate) fn means(standing: Standing) -> Vec<String> {
-    let tun = std::fs::File::options().read(true).write(true).open("/dev/net/tun").is_ok();
+    let tun = usermode::tunnel().is_ok();
     let installed = |name: &str| program::find(name).is_some();
     let nat = standing == Standing::Root && (nftables::available() || installed("iptables"));
     let pasta = standing != Standing::Root && tun && installed("pasta");

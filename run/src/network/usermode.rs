@@ -19,6 +19,12 @@ use super::{EgressError, program};
 /// How long either may take to be ready; they need some hundredths of a second.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// Whether the device that both need can be opened: they would take long to find out.
+pub(super) fn tunnel() -> Result<(), EgressError> {
+    let opened = fs::File::options().read(true).write(true).open("/dev/net/tun");
+    opened.map(drop).map_err(EgressError::Tunnel)
+}
+
 /// A helper process, ended when dropped.
 #[derive(Debug)]
 pub(super) struct Helper {
@@ -33,6 +39,7 @@ impl Helper {
     /// Connects the network namespace of `pid` by slirp4netns.
     pub(super) fn slirp4netns(pid: Pid) -> Result<Self, EgressError> {
         let path = program::find("slirp4netns").ok_or(EgressError::Missing("slirp4netns"))?;
+        tunnel()?;
         let failed = |error: rustix::io::Errno| EgressError::Program { program: path.clone(), why: error.to_string() };
         let (ready, ready_theirs) = pipe_with(PipeFlags::CLOEXEC).map_err(failed)?;
         let (alive_theirs, alive) = pipe_with(PipeFlags::CLOEXEC).map_err(failed)?;
@@ -62,6 +69,7 @@ impl Helper {
     /// Connects the network namespace of `pid` by pasta.
     pub(super) fn pasta(pid: Pid) -> Result<Self, EgressError> {
         let path = program::find("pasta").ok_or(EgressError::Missing("pasta"))?;
+        tunnel()?;
         let mut command = quiet(&path);
         command.args(["--config-net", "--foreground", "--quiet", "--no-map-gw", "--ipv4-only"]);
         command.args(["-t", "none", "-u", "none", "-T", "none", "-U", "none"]);

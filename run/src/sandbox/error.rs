@@ -116,6 +116,12 @@ pub enum SandboxError {
         #[source]
         source: Errno,
     },
+    /// The box is to have a way out or the host's network; [`super::start`] then tries with that.
+    #[error("the sandbox has no way out of its network: {why}")]
+    NoEgress {
+        /// What is missing.
+        why: String,
+    },
     /// Boxes whose namespaces cannot be shared by one that has only one user namespace.
     #[error("the containers whose namespaces are to be shared are in different user namespaces")]
     UnrelatedBoxes,

@@ -44,9 +44,9 @@ pub use namespaces::{Belonging, Sharing};
 pub use plan::{Step, plan};
 pub use process::{Event, Exit, Outcome, Process, Stdio, Stub, Usage, start};
 pub use spec::{
-    AbstractSockets, Access, Command, DEFAULT_PIDS, DEFAULT_SHM_BYTES, Dns, Durability, Etc, EtcFile, Freezer, Init,
-    Limits, Lower, Mount, MountPoints, Network, Paths, PidsLimit, Rlimit, Rootfs, Seccomp, Source, Spec, Stacking,
-    Swap, Terminal, UserNamespace,
+    AbstractSockets, Access, Command, DEFAULT_PIDS, DEFAULT_SHM_BYTES, Dns, Durability, Etc, EtcFile, Freezer,
+    HostAddress, Init, Limits, Lower, Mount, MountPoints, Network, Paths, PidsLimit, Rlimit, Rootfs, Seccomp, Source,
+    Spec, Stacking, Swap, Terminal, UserNamespace,
 };
 pub use visit::{Privileges, Visit, VisitId};
 
@@ -101,6 +101,12 @@ pub enum Notice {
     #[error("the sandbox has no network: {why}")]
     NoEgress {
         /// What is missing.
+        why: String,
+    },
+    /// The box shares the host's network.
+    #[error("the sandbox shares the host's network, its loopback included: {why}")]
+    HostNetwork {
+        /// Why it has none of its own.
         why: String,
     },
     /// A part of `/proc` or `/sys` is the host's.

@@ -1,5 +1,6 @@
 //! A started box as its starter sees it.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -14,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cgroup::Place;
 use super::error::Doing;
-use super::spec::{Spec, UserNamespace};
+use super::spec::{AbstractSockets, Network, Spec, UserNamespace};
 use super::supervisor::{Reply, Request, SUPERVISOR};
 use super::visit::{Visit, VisitId};
 use super::visitors::Enter;
@@ -165,15 +166,31 @@ struct Supervisor {
 /// [`Process::notices`] says so.
 pub fn start(spec: &Spec, stdio: Stdio) -> Result<Process, SandboxError> {
     let tier = Tier::of_this_process();
-    match start_in(spec, &stdio, &tier) {
-        Err(SandboxError::IdmapUnsupported { path, source }) => {
-            let reason = format!("{}: {source}", path.display());
-            let lesser = Spec { user_namespace: UserNamespace::Host, ..spec.clone() };
-            let mut process = start_in(&lesser, &stdio, &tier)?;
-            process.notices.insert(0, Notice::NoUserNamespace { why: format!("cannot map the ids of {reason}") });
-            Ok(process)
+    let mut spec = Cow::Borrowed(spec);
+    let mut notices = Vec::new();
+    loop {
+        match start_in(&spec, &stdio, &tier) {
+            Ok(mut process) => {
+                process.notices.splice(0..0, notices);
+                return Ok(process);
+            }
+            Err(error) => notices.push(lessen(spec.to_mut(), error)?),
         }
-        other => other,
+    }
+}
+
+/// Makes of `spec` the next best that the machine may be able to do, if what it cannot do has one.
+fn lessen(spec: &mut Spec, obstacle: SandboxError) -> Result<Notice, SandboxError> {
+    match obstacle {
+        SandboxError::IdmapUnsupported { path, source } if spec.user_namespace == UserNamespace::Mapped => {
+            spec.user_namespace = UserNamespace::Host;
+            Ok(Notice::NoUserNamespace { why: format!("cannot map the ids of {}: {source}", path.display()) })
+        }
+        SandboxError::NoEgress { why } if spec.network == Network::PrivateOrHost => {
+            spec.network = Network::Host { abstract_sockets: AbstractSockets::Shut };
+            Ok(Notice::HostNetwork { why })
+        }
+        other => Err(other),
     }
 }
 

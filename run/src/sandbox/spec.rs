@@ -176,7 +176,7 @@ pub enum Etc {
         /// Whether the box may change them (for its own lifetime).
         access: Access,
         /// Lines added to `hosts`: name and address (`--add-host`).
-        hosts: Vec<(String, IpAddr)>,
+        hosts: Vec<(String, HostAddress)>,
         /// What differs from the host's `resolv.conf`.
         dns: Dns,
         /// Those that stay as the image has them.
@@ -284,6 +284,16 @@ pub enum Source {
     },
 }
 
+/// Where a name in `/etc/hosts` leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HostAddress {
+    /// To this address.
+    At(IpAddr),
+    /// To the host, by the address that it has for the box (`host-gateway`).
+    Host,
+}
+
 /// What a box can reach.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
@@ -297,6 +307,9 @@ pub enum Network {
     None,
     /// A network of its own with a way out, as well as the machine can give one.
     Private,
+    /// A network of its own with a way out; where the machine can give none, the host's with its abstract
+    /// sockets shut, and a notice.
+    PrivateOrHost,
     /// The network, and with it the user namespace, of another box.
     Join {
         /// Any process of that box, as kiln sees it.

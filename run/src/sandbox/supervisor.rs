@@ -25,7 +25,7 @@ use super::namespaces::Belonging;
 use super::plan::{Namespace, Step, plan};
 use super::process::{Exit, Outcome, Stub, Usage};
 use super::remainder::Remainder;
-use super::spec::{Rootfs, Spec, UserNamespace};
+use super::spec::{Network, Rootfs, Spec, UserNamespace};
 use super::stubs::{self, Made};
 use super::visit::VisitId;
 use super::visitors::{self, Hosted};
@@ -243,6 +243,9 @@ impl Supervisor<'_> {
                 }
                 Step::Egress => match Egress::attach(running.pid, self.tier.standing) {
                     Ok(egress) => running.egress = Some(egress),
+                    Err(error) if self.spec.network == Network::PrivateOrHost => {
+                        return Err(SandboxError::NoEgress { why: error.to_string() });
+                    }
                     Err(error) => self.notices.push(Notice::NoEgress { why: error.to_string() }),
                 },
                 _ => {}

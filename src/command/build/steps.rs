@@ -1,6 +1,5 @@
 //! The flags of `kiln build` that are about its RUN steps.
 
-use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::fs::FileTypeExt;
 use std::path::PathBuf;
 
@@ -9,7 +8,7 @@ use builder::request::{BuildRequest, Entitlement, SshSource};
 use run::container::limits::CgroupParent;
 use run::container::mount::{self, MountRequest};
 use run::container::options::Ulimit;
-use run::sandbox::{CapabilitySet, Dns, EtcFile, Seccomp, Swap};
+use run::sandbox::{CapabilitySet, Dns, EtcFile, HostAddress, Seccomp, Swap};
 use store::RelPath;
 
 use super::sandbox::{BoxArgs, NameServer};
@@ -31,7 +30,7 @@ pub(super) struct StepArgs {
     allow: Vec<String>,
     /// A line for /etc/hosts of RUN steps; `host-gateway` stands for this machine
     #[arg(long = "add-host", value_name = "HOST:IP", value_parser = parse_host_or_gateway)]
-    add_hosts: Vec<(String, IpAddr)>,
+    add_hosts: Vec<(String, HostAddress)>,
     /// A name server of RUN steps; `none` leaves them the image's /etc/resolv.conf
     #[arg(long, value_name = "IP")]
     dns: Vec<NameServer>,
@@ -268,11 +267,11 @@ fn volume(text: &str) -> Result<Volume, Failure> {
     }
 }
 
-/// RUN has this machine's network: the way from it to this machine is the loopback interface.
-fn parse_host_or_gateway(text: &str) -> Result<(String, IpAddr), String> {
+/// What `host-gateway` is depends on the network that the machine gives a RUN.
+fn parse_host_or_gateway(text: &str) -> Result<(String, HostAddress), String> {
     match text.split_once([':', '=']) {
-        Some((name, "host-gateway")) if !name.is_empty() => Ok((name.to_owned(), Ipv4Addr::LOCALHOST.into())),
-        _ => parse_host(text),
+        Some((name, "host-gateway")) if !name.is_empty() => Ok((name.to_owned(), HostAddress::Host)),
+        _ => parse_host(text).map(|(name, address)| (name, HostAddress::At(address))),
     }
 }
 
@@ -296,8 +295,8 @@ mod tests {
 
     #[test]
     fn hosts() {
-        assert_eq!(parse_host_or_gateway("h:host-gateway"), Ok(("h".into(), Ipv4Addr::LOCALHOST.into())));
-        assert_eq!(parse_host_or_gateway("h=10.0.0.1"), Ok(("h".into(), Ipv4Addr::new(10, 0, 0, 1).into())));
+        assert_eq!(parse_host_or_gateway("h:host-gateway"), Ok(("h".into(), HostAddress::Host)));
+        assert_eq!(parse_host_or_gateway("h=10.0.0.1"), Ok(("h".into(), HostAddress::At([10, 0, 0, 1].into()))));
         assert!(parse_host_or_gateway(":host-gateway").is_err());
     }
 }

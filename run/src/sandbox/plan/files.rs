@@ -207,7 +207,7 @@ impl Planner<'_> {
 
     pub(super) fn can_mount_sysfs(&self) -> bool {
         match self.spec.network {
-            Network::None | Network::Private | Network::Join { .. } => true,
+            Network::None | Network::Private | Network::PrivateOrHost | Network::Join { .. } => true,
             Network::Host { .. } => {
                 self.tier.standing == Standing::Root && self.spec.user_namespace == UserNamespace::Host
             }

@@ -12,7 +12,7 @@ impl Planner<'_> {
         if self.has_own_user_namespace() {
             self.outside.push(Step::MapIds { uids: self.tier.uids.nested(), gids: self.tier.gids.nested() });
         }
-        if self.spec.network == Network::Private {
+        if matches!(self.spec.network, Network::Private | Network::PrivateOrHost) {
             self.outside.push(Step::Egress);
         }
         self.inside.push(Step::Detach);
@@ -70,6 +70,6 @@ impl Planner<'_> {
     }
 
     pub(super) fn has_own_network(&self) -> bool {
-        matches!(self.spec.network, Network::None | Network::Private)
+        matches!(self.spec.network, Network::None | Network::Private | Network::PrivateOrHost)
     }
 }
