@@ -27,6 +27,7 @@ mod running;
 mod sandbox;
 mod session;
 mod sources;
+mod step_network;
 mod steps;
 mod stubs;
 mod terminal;

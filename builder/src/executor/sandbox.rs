@@ -4,11 +4,12 @@
 //! threads' work: two copy what the command writes as it comes, this one waits for its end and looks
 //! whether the build was cancelled meanwhile.
 
+use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, PipeReader, Read};
 use std::path::PathBuf;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use run::sandbox::{
     self, AbstractSockets, Durability, Etc, Lower, Notice, PidsLimit, Process, Rlimit, Rootfs, SandboxError, Source,
@@ -25,6 +26,9 @@ use crate::progress::{Cancel, Stream};
 /// How long a cancelled build waits at most before it kills a command.
 const LOOK_AGAIN: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 
+/// How many boxes may be on their way out.
+const MOST_DEPARTING: usize = 8;
+
 /// How much of a command's output is handed on at once.
 const CHUNK_BYTES: usize = 32 << 10;
 
@@ -33,6 +37,22 @@ const CHUNK_BYTES: usize = 32 << 10;
 pub struct SandboxExecutor {
     /// Why this machine gives commands no network of their own, once that is known: it is not tried again.
     no_network: OnceLock<String>,
+    departing: Departing,
+}
+
+/// Boxes that have ended and whose networks the kernel is still removing, which takes as long as a short command and
+/// which no other step has to wait for. Whoever drops this has waited for all of them.
+#[derive(Debug, Default)]
+struct Departing(Mutex<VecDeque<Process>>);
+
+impl Departing {
+    fn push(&self, process: Process) {
+        let mut processes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        processes.push_back(process);
+        let long_gone = if processes.len() > MOST_DEPARTING { processes.pop_front() } else { None };
+        drop(processes);
+        drop(long_gone);
+    }
 }
 
 impl Executor for SandboxExecutor {
@@ -60,7 +80,7 @@ impl Executor for SandboxExecutor {
             Network::Default => self.no_network.get().cloned(),
             Network::Host | Network::None => None,
         };
-        std::thread::scope(|scope| {
+        let ended = std::thread::scope(|scope| {
             let copies = [(stdout, Stream::Stdout), (stderr, Stream::Stderr)]
                 .map(|(pipe, stream)| scope.spawn(move || copy(pipe, stream, output)));
             let ended = wait(&process, cancel).map(|ended| Ended { shared_network, ..ended });
@@ -68,7 +88,9 @@ impl Executor for SandboxExecutor {
                 copy.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)).map_err(ExecuteError::Follow)?;
             }
             ended
-        })
+        });
+        self.departing.push(process);
+        ended
     }
 }
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, TcpListener};
 
-use run::sandbox::{Etc, Network, Spec, Stdio, start};
+use run::sandbox::{AbstractSockets, Etc, Network, Spec, Stdio, start};
 
 use crate::world::World;
 
@@ -93,12 +93,19 @@ fn the_host_s_loopback_is_out_of_reach() {
     let Some(world) = World::new() else { return };
     let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
     let port = listener.local_addr().expect("an address").port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let _gone = stream.and_then(|mut stream| stream.write_all(b"reached\n"));
+        }
+    });
     let script = format!(
         "for a in 127.0.0.1 $(/bin/busybox ip route | grep default | /bin/busybox cut -d' ' -f3); do \
-                          /bin/busybox nc -w 1 $a {port} </dev/null && echo reached $a; done; exit 0"
+                          /bin/busybox nc -w 5 $a {port} </dev/null; done; exit 0"
     );
-    let spec = Spec { network: Network::Private, ..world.shell(&script) };
-    assert_eq!(world.prints(&spec), "");
+    let reached = |network| world.prints(&Spec { network, ..world.shell(&script) });
+    assert_eq!(reached(Network::Private), "");
+    let host = Network::Host { abstract_sockets: AbstractSockets::Shut };
+    assert!(reached(host).starts_with("reached\n"));
 }
 
 #[test]
