@@ -477,7 +477,7 @@ pub enum Init {
 }
 
 impl Spec {
-    /// `argv` as root in `rootfs`, in the box of a RUN step: Docker's defaults, the host's network.
+    /// `argv` as root in `rootfs`, with Docker's defaults, in the host's network without its abstract sockets.
     pub fn new(rootfs: Rootfs, argv: Vec<OsString>) -> Self {
         Self {
             rootfs,

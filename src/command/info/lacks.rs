@@ -100,7 +100,7 @@ fn egress(probe: &Probe) -> Option<Lack> {
         (_, Err(_)) => "as root: modprobe tun; chmod 666 /dev/net/tun",
         (_, Ok(_)) => "apt install passt (or slirp4netns)",
     };
-    lack("a container with a network of its own has no way out; --network=host has", remedy)
+    lack("a container has no way out but by --network=host, and RUN shares this machine's network", remedy)
 }
 
 fn abstract_sockets(probe: &Probe) -> Option<Lack> {
